@@ -1,0 +1,24 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# One thread and no user override, so that "bitwise equal" means the same thing on every machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The checkout under test."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder with golden fixtures and real photos; named by `LOGOCLAS_SHARED`."""
+    folder = os.environ.get("LOGOCLAS_SHARED")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("LOGOCLAS_SHARED does not name the folder with golden fixtures and photos")
+    return Path(folder)
