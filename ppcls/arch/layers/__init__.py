@@ -1,0 +1,16 @@
+"""Layers that several families share, one idea per file."""
+
+from ppcls.arch.layers.drop_path import DropPath, stochastic_depth_rates
+from ppcls.arch.layers.pointwise import PointwiseConv2D
+from ppcls.arch.layers.recompute import recompute
+from ppcls.arch.layers.resize import resize_bilinear
+from ppcls.arch.layers.weight_init import init_trunc_normal
+
+__all__ = [
+    "DropPath",
+    "PointwiseConv2D",
+    "init_trunc_normal",
+    "recompute",
+    "resize_bilinear",
+    "stochastic_depth_rates",
+]

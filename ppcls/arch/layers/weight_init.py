@@ -1,0 +1,18 @@
+"""Initial values of weights."""
+
+from paddle import nn
+from paddle.nn.initializer import Constant, TruncatedNormal
+
+
+def init_trunc_normal(model: nn.Layer, std: float = 0.02) -> None:
+    """Truncated-normal weights and zero biases for every linear and convolution layer of `model`.
+
+    Weights are drawn from N(0, std^2) cut at two standard deviations. Normalisation layers keep
+    Paddle's values (scale 1, shift 0).
+    """
+    draw, zero = TruncatedNormal(std=std), Constant(0.0)
+    for layer in model.sublayers(include_self=True):
+        if isinstance(layer, (nn.Linear, nn.Conv2D)):
+            draw(layer.weight)
+            if layer.bias is not None:
+                zero(layer.bias)

@@ -1,0 +1,1 @@
+"""Necks: what turns feature levels into other feature levels. Importing registers them."""

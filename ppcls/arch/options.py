@@ -1,0 +1,21 @@
+"""Keys of the `Arch` section that every model accepts besides its own arguments."""
+
+from dataclasses import dataclass
+from typing import Optional, Union
+
+
+@dataclass(frozen=True)
+class ArchOptions:
+    """How `build_model` treats the model it has built."""
+
+    #: Published weights (true), or those of a `.pdparams` file (its path, suffix optional).
+    pretrained: Union[bool, str] = False
+    #: Load `pretrained` without its classifier, to fine-tune on other classes.
+    ignore_head: bool = False
+    #: Batch normalisation over all processes; needs GPUs.
+    use_sync_bn: bool = False
+    #: Return feature levels, from fine to coarse, instead of logits.
+    features_only: bool = False
+    #: Which levels `features_only` returns: positions, negative ones from the coarsest; null
+    #: returns all.
+    out_indices: Optional[list[int]] = None
