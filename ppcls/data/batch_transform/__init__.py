@@ -1,0 +1,7 @@
+"""Operators on a batch. They are called as `operator(images, labels, rng)`.
+
+images: (B, C, H, W) float32; labels: (B,) int64. They return images and soft labels
+(B, class_num) float32, also for a batch they leave as it is.
+"""
+
+from ppcls.data.batch_transform import mix  # noqa: F401  (registers the operators)

@@ -1,0 +1,126 @@
+"""The operations that AutoAugment, RandAugment and AugMix choose from.
+
+Each is a function `operation(image, level, draw)` of a Pillow image, a level in 0..1 and a `Draw`,
+which holds what the policy has in common. The ranges are those of timm, which PaddleClas uses:
+plain names keep the published code's habits (Posterize, Solarize and the enhancements do not grow
+with the level), `...Increasing` names grow with it.
+"""
+
+from typing import Callable, Optional
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+Color = "tuple[int, int, int]"
+
+_BILINEAR, _BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+
+
+class Draw:
+    """Random choices of operations, and what they fill in.
+
+    Args:
+        rng: the sample's generator.
+        fill: colour of the corners that a rotation, shear or translation uncovers.
+        resample: Pillow's interpolation; None draws bilinear or bicubic each time.
+        translate_fraction: longest relative translation, of the image's side.
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        fill: Color = (128, 128, 128),
+        resample: Optional[Image.Resampling] = None,
+        translate_fraction: float = 0.45,
+    ):
+        self.rng = rng
+        self.fill = fill
+        self._resample = resample
+        self.translate_fraction = translate_fraction
+
+    def signed(self, value: float) -> float:
+        """`value` or `-value`, equally likely."""
+        return -value if self.rng.random() < 0.5 else value
+
+    def resample(self) -> Image.Resampling:
+        if self._resample is not None:
+            return self._resample
+        return _BILINEAR if self.rng.random() < 0.5 else _BICUBIC
+
+    def affine(self, image: Image.Image, a: float, b: float, c: float, d: float) -> Image.Image:
+        """The image whose pixel (x, y) is the old (x + a y + b, y + c x + d)."""
+        return image.transform(
+            image.size,
+            Image.Transform.AFFINE,
+            (1, a, b, c, 1, d),
+            resample=self.resample(),
+            fillcolor=self.fill,
+        )
+
+
+Operation = Callable[[Image.Image, float, Draw], Image.Image]
+
+
+def _solarize_add(image: Image.Image, level: float, draw: Draw) -> Image.Image:
+    addend = int(110 * level)
+    table = [min(255, value + addend) if value < 128 else value for value in range(256)]
+    return image.point(table * 3)
+
+
+def _posterize(image: Image.Image, bits: int) -> Image.Image:
+    # ImageOps.posterize of recent Pillow refuses 0 bits, which the level of timm reaches.
+    mask = 0xFF & ~(0xFF >> bits)
+    return image.point([value & mask for value in range(256)] * 3)
+
+
+def _translate_x(image: Image.Image, level: float, draw: Draw) -> Image.Image:
+    pixels = draw.signed(level * draw.translate_fraction) * image.width
+    return draw.affine(image, 0, pixels, 0, 0)
+
+
+def _translate_y(image: Image.Image, level: float, draw: Draw) -> Image.Image:
+    pixels = draw.signed(level * draw.translate_fraction) * image.height
+    return draw.affine(image, 0, 0, 0, pixels)
+
+
+def _rotate(image: Image.Image, level: float, draw: Draw) -> Image.Image:
+    degrees = draw.signed(30 * level)
+    return image.rotate(degrees, resample=draw.resample(), fillcolor=draw.fill)
+
+
+def _enhance(kind: type) -> Operation:
+    """Factor 0.1 at level 0 to 1.9 at level 1."""
+    return lambda image, level, draw: kind(image).enhance(0.1 + 1.8 * level)
+
+
+def _enhance_increasing(kind: type) -> Operation:
+    """Factor 1 (no change) at level 0 to 0.1 or 1.9 at level 1."""
+    return lambda image, level, draw: kind(image).enhance(1 + draw.signed(0.9 * level))
+
+
+OPERATIONS: "dict[str, Operation]" = {
+    "AutoContrast": lambda image, level, draw: ImageOps.autocontrast(image),
+    "Equalize": lambda image, level, draw: ImageOps.equalize(image),
+    "Invert": lambda image, level, draw: ImageOps.invert(image),
+    "Rotate": _rotate,
+    "Posterize": lambda image, level, draw: _posterize(image, int(4 * level)),
+    "PosterizeIncreasing": lambda image, level, draw: _posterize(image, 4 - int(4 * level)),
+    "PosterizeOriginal": lambda image, level, draw: _posterize(image, 4 + int(4 * level)),
+    "Solarize": lambda image, level, draw: ImageOps.solarize(image, int(256 * level)),
+    "SolarizeIncreasing": lambda image, level, draw: ImageOps.solarize(
+        image, 256 - int(256 * level)
+    ),
+    "SolarizeAdd": _solarize_add,
+    "Color": _enhance(ImageEnhance.Color),
+    "ColorIncreasing": _enhance_increasing(ImageEnhance.Color),
+    "Contrast": _enhance(ImageEnhance.Contrast),
+    "ContrastIncreasing": _enhance_increasing(ImageEnhance.Contrast),
+    "Brightness": _enhance(ImageEnhance.Brightness),
+    "BrightnessIncreasing": _enhance_increasing(ImageEnhance.Brightness),
+    "Sharpness": _enhance(ImageEnhance.Sharpness),
+    "SharpnessIncreasing": _enhance_increasing(ImageEnhance.Sharpness),
+    "ShearX": lambda image, level, draw: draw.affine(image, draw.signed(0.3 * level), 0, 0, 0),
+    "ShearY": lambda image, level, draw: draw.affine(image, 0, 0, draw.signed(0.3 * level), 0),
+    "TranslateXRel": _translate_x,
+    "TranslateYRel": _translate_y,
+}

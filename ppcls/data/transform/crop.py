@@ -1,0 +1,98 @@
+"""Cutting a part out of the image."""
+
+import math
+from typing import Optional
+
+import numpy as np
+
+from ppcls.config.types import PositiveFloat
+from ppcls.data.transform.resize import Backend, Interpolation, Resizer, Size, width_height
+from ppcls.errors import DataError
+from ppcls.registry import TRANSFORMS
+
+
+@TRANSFORMS.register()
+class CropImage:
+    """The central part.
+
+    Args:
+        size: one number for both sides, or [width, height].
+
+    Raises (when called):
+        DataError: the image is smaller than `size`.
+    """
+
+    def __init__(self, size: Size):
+        self.size = width_height(size)
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        width, height = self.size
+        image_height, image_width = image.shape[:2]
+        _check_fits("CropImage", self.size, image)
+        left, top = (image_width - width) // 2, (image_height - height) // 2
+        return image[top : top + height, left : left + width]
+
+
+@TRANSFORMS.register()
+class RandCropImage:
+    """A random part, resized: the "Inception" crop (Szegedy et al. 2015, arXiv:1409.4842).
+
+    Area and aspect ratio are drawn so that the part always fits, as in PaddleClas: the area is
+    drawn up to the largest one that a part of the drawn aspect ratio can have.
+
+    Args:
+        size: of the result, one number for both sides, or [width, height].
+        scale: smallest and largest area, relative to the image's.
+        ratio: smallest and largest width / height.
+        interpolation: None is bilinear.
+        use_log_aspect: draw the logarithm of the aspect ratio uniformly, which makes wide and
+            tall parts equally likely.
+        backend: library that resizes, see `Resizer`.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        scale: Optional[tuple[PositiveFloat, PositiveFloat]] = None,
+        ratio: Optional[tuple[PositiveFloat, PositiveFloat]] = None,
+        interpolation: Optional[Interpolation] = None,
+        use_log_aspect: bool = False,
+        backend: Backend = "cv2",
+    ):
+        self.size = width_height(size)
+        self.scale = tuple(scale or (0.08, 1.0))
+        self.ratio = tuple(ratio or (3 / 4, 4 / 3))
+        self.use_log_aspect = use_log_aspect
+        self._resize = Resizer(interpolation, backend)
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        left, top, width, height = self.draw_box(image.shape[1], image.shape[0], rng)
+        return self._resize(image[top : top + height, left : left + width], self.size, rng)
+
+    def draw_box(
+        self, image_width: int, image_height: int, rng: np.random.Generator
+    ) -> "tuple[int, int, int, int]":
+        """(left, top, width, height) of a part of an image of that size."""
+        if self.use_log_aspect:
+            aspect = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+        else:
+            aspect = rng.uniform(*self.ratio)
+        image_aspect = image_width / image_height
+        largest = min(image_aspect / aspect, aspect / image_aspect)
+        area = rng.uniform(min(self.scale[0], largest), min(self.scale[1], largest))
+        area *= image_width * image_height
+        # At least one pixel of images a few pixels wide, and never more than rounding allows.
+        width = min(max(int(math.sqrt(area * aspect)), 1), image_width)
+        height = min(max(int(math.sqrt(area / aspect)), 1), image_height)
+        left = int(rng.integers(image_width - width + 1))
+        top = int(rng.integers(image_height - height + 1))
+        return left, top, width, height
+
+
+def _check_fits(operator: str, size: "tuple[int, int]", image: np.ndarray) -> None:
+    height, width = image.shape[:2]
+    if width < size[0] or height < size[1]:
+        raise DataError(
+            f"{operator} cuts out {size[0]}x{size[1]} pixels, but the image has {width}x{height}; "
+            "resize it before, or choose a smaller size"
+        )

@@ -1,0 +1,43 @@
+"""A list of `transform_ops` as one callable."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from ppcls.registry import TRANSFORMS
+
+
+class Pipeline:
+    """Applies operators one after the other."""
+
+    def __init__(self, operators: Sequence[Any]):
+        self.operators = list(operators)
+
+    def __call__(
+        self, image: Union[bytes, np.ndarray], rng: Optional[np.random.Generator] = None
+    ) -> np.ndarray:
+        """Turns an image into the model's input.
+
+        Args:
+            image: the bytes of an image file, or an RGB array (H, W, 3) uint8.
+            rng: the generator of random operators. Without it they draw from one with a fixed
+                seed, so that the prediction for an image never varies.
+
+        Raises:
+            DataError: the image cannot be decoded or does not fit an operator.
+        """
+        if rng is None:
+            rng = np.random.default_rng(0)
+        for operator in self.operators:
+            image = operator(image, rng)
+        return image
+
+
+def build_transforms(specs: "Sequence[Union[str, Mapping[str, Any]]]") -> Pipeline:
+    """Builds the pipeline of a `transform_ops` list, e.g. `[{"DecodeImage": {...}}, ...]`.
+
+    Raises:
+        ConfigError: an operator is unknown.
+    """
+    return Pipeline([TRANSFORMS.build(spec) for spec in specs])
