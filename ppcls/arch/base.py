@@ -31,8 +31,10 @@ class Model(nn.Layer):
     feature_info: "list[FeatureInfo]"
     #: Height and width of an input must be multiples of this.
     size_divisor: int = 32
-    #: Sub-layers that `forward_levels` does not use.
-    classifier_layers: "tuple[str, ...]" = ("norm", "head")
+    #: Sub-layers whose tensors depend on the number of classes.
+    head_layers: "tuple[str, ...]" = ("head",)
+    #: Further sub-layers that `forward_levels` does not use.
+    final_layers: "tuple[str, ...]" = ("norm",)
 
     def forward_levels(self, x: paddle.Tensor) -> "list[paddle.Tensor]":
         """Images (B, C, H, W) -> maps (B, C_i, H / r_i, W / r_i) as listed in `feature_info`."""
@@ -90,7 +92,7 @@ class FeaturePyramid(nn.Layer):
                 f"out_indices: {type(model).__name__} has {count} feature levels, 0 to "
                 f"{count - 1}, received {out_indices}"
             )
-        for name in model.classifier_layers:
+        for name in (*model.final_layers, *model.head_layers):
             delattr(model, name)
         self.model = model
         self.out_indices = out_indices

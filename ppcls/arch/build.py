@@ -2,19 +2,22 @@
 
 import dataclasses
 import fnmatch
-import logging
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
 import paddle
 from paddle import nn
 
+from ppcls.arch import paddleclas_zoo
 from ppcls.arch.base import FeaturePyramid, Model
+from ppcls.arch.download import fetch
 from ppcls.arch.options import ArchOptions
+from ppcls.arch.pretrained import find_record
+from ppcls.arch.weights import load_weights
 from ppcls.errors import ConfigError
 from ppcls.registry import ARCHS, parse_spec
-
-logger = logging.getLogger("ppcls")
+from ppcls.utils.logger import logger
+from ppcls.utils.weight_file import find_weight_file, read_tensors
 
 
 def build_model(spec: "Union[str, Mapping[str, Any]]") -> nn.Layer:
@@ -31,11 +34,19 @@ def build_model(spec: "Union[str, Mapping[str, Any]]") -> nn.Layer:
 
     Raises:
         ConfigError: no such model, or arguments that do not fit together.
+        CheckpointError: weights that cannot be had or do not fit.
     """
     name, kwargs = parse_spec(spec)
-    own = {field.name for field in dataclasses.fields(ArchOptions)}
-    options = ArchOptions(**{key: value for key, value in kwargs.items() if key in own})
-    model = ARCHS.get(name)(**{key: value for key, value in kwargs.items() if key not in own})
+    keys = {field.name for field in dataclasses.fields(ArchOptions)}
+    options = ArchOptions(**{key: value for key, value in kwargs.items() if key in keys})
+    kwargs = {key: value for key, value in kwargs.items() if key not in keys}
+    if options.pretrained is True and name not in ARCHS.names():
+        # paddleclas knows where its own published weights are.
+        kwargs["pretrained"] = True
+        options = dataclasses.replace(options, pretrained=False)
+    model = ARCHS.get(name)(**kwargs)
+    if options.pretrained:
+        _load_pretrained(model, name, options)
     if options.use_sync_bn:
         model = _with_sync_bn(model)
     if options.features_only:
@@ -45,9 +56,30 @@ def build_model(spec: "Union[str, Mapping[str, Any]]") -> nn.Layer:
     return model
 
 
-def list_models(pattern: Optional[str] = None) -> "list[str]":
-    """Names of our models, sorted; those that match a shell pattern such as `DSNet_*`."""
-    return sorted(fnmatch.filter(ARCHS.names(), pattern or "*"))
+def list_models(pattern: Optional[str] = None, paddleclas: bool = False) -> "list[str]":
+    """Names of our models, sorted.
+
+    Args:
+        pattern: keep those that match this shell pattern, e.g. `DSNet_*`.
+        paddleclas: add the backbones that only the installed `paddleclas` package has.
+    """
+    names = set(ARCHS.names())
+    if paddleclas:
+        names |= set(paddleclas_zoo.names())
+    return sorted(fnmatch.filter(names, pattern or "*"))
+
+
+def _load_pretrained(model: nn.Layer, name: str, options: ArchOptions) -> None:
+    ignore_head = options.ignore_head
+    if options.pretrained is True:
+        record = find_record(name)
+        path = fetch(record)
+        # A model for other classes can only want the rest of the published weights.
+        ignore_head = ignore_head or model.class_num != record.class_num
+    else:
+        path = find_weight_file(options.pretrained)
+    report = load_weights(model, read_tensors(path), str(path), ignore_head=ignore_head)
+    logger.info(f"{name}: loaded {path}; {report}")
 
 
 def _with_sync_bn(model: nn.Layer) -> nn.Layer:

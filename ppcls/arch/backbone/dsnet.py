@@ -20,6 +20,7 @@ from paddle import nn
 
 from ppcls.arch.base import Model, linear_head
 from ppcls.arch.layers import (
+    ChannelLinear,
     DropPath,
     PointwiseConv2D,
     init_trunc_normal,
@@ -112,11 +113,12 @@ class DualStreamBlock(nn.Layer):
         if self.alignment:
             # Queries of one stream meet keys of the other, so both use the narrower one's width.
             C_a = min(C_l, C_g)
+            self.aligned_channels = C_a
             self.norm_conv2 = nn.BatchNorm2D(C_l)
             self.norm_sa2 = nn.LayerNorm(C_g)
             self.cross_channel_up_conv = PointwiseConv2D(C_l, 3 * C_a, bias=qkv_bias)
             self.cross_channel_up_sa = nn.Linear(C_g, 3 * C_a, bias_attr=bias)
-            self.fuse_channel_conv = nn.Linear(C_a, C_l)
+            self.fuse_channel_conv = ChannelLinear(C_a, C_l)
             self.fuse_channel_sa = nn.Linear(C_a, C_g)
         self.conv2 = PointwiseConv2D(channels, channels)
         self.norm2 = nn.BatchNorm2D(channels)
@@ -135,7 +137,7 @@ class DualStreamBlock(nn.Layer):
         if not self.global_channels:
             return self._local_stream(x)
         H, W = x.shape[2:]
-        grid = (max(1, H // self.downsample), max(1, W // self.downsample))
+        grid = self._grid(H, W)
         g = resize_bilinear(x[:, : self.global_channels], grid)
         g = self._global_stream(paddle.transpose(paddle.flatten(g, 2), [0, 2, 1]))  # B, N, C_g
         if self.local_channels:
@@ -145,6 +147,19 @@ class DualStreamBlock(nn.Layer):
         g = paddle.reshape(paddle.transpose(g, [0, 2, 1]), [0, self.global_channels, *grid])
         g = resize_bilinear(g, (H, W))
         return paddle.concat([l, g], axis=1) if self.local_channels else g
+
+    def functional_macs(self, x: paddle.Tensor) -> "dict[str, int]":
+        """MACs of the attention products, which no sub-layer computes, for a batch x."""
+        B, _, H, W = x.shape
+        h, w = self._grid(H, W)
+        macs = 2 * (h * w) ** 2 * self.global_channels
+        if self.alignment:
+            macs += 4 * (h * w) * (H * W) * self.aligned_channels
+        return {"attention_matmul": B * macs}
+
+    def _grid(self, height: int, width: int) -> "tuple[int, int]":
+        """Height and width of the global stream."""
+        return max(1, height // self.downsample), max(1, width // self.downsample)
 
     def _local_stream(self, l: paddle.Tensor) -> paddle.Tensor:  # noqa: E741
         """Intra-scale propagation at full resolution: (B, C_l, H, W), kept."""
@@ -173,14 +188,11 @@ class DualStreamBlock(nn.Layer):
         q_l, k_l, v_l = l_qkv[:, 0], l_qkv[:, 1], l_qkv[:, 2]
         q_g, k_g, v_g = self._split_tokens(self.cross_channel_up_sa(self.norm_sa2(g)))
 
-        scores = paddle.matmul(self._scaled(k_g), q_l)  # B, heads, N, H * W
-        scores = paddle.transpose(scores, [0, 1, 3, 2])
+        scores = paddle.matmul(q_l, self._scaled(k_g), transpose_x=True, transpose_y=True)
         weights = self._attention_weights(scores)  # B, heads, H * W, N
         h_l = paddle.matmul(v_g, weights, transpose_x=True, transpose_y=True)  # B, heads, d, H * W
         h_l = self.dropout(paddle.flatten(h_l, 1, 2))  # B, C_a, H * W
-        h_l = paddle.matmul(self.fuse_channel_conv.weight, h_l, transpose_x=True)
-        h_l = h_l + paddle.unsqueeze(self.fuse_channel_conv.bias, -1)
-        h_l = paddle.reshape(h_l, [0, self.local_channels, H, W])
+        h_l = paddle.reshape(self.fuse_channel_conv(h_l), [0, self.local_channels, H, W])
 
         weights = self._attention_weights(paddle.matmul(self._scaled(q_g), k_l))  # B, heads, N, HW
         h_g = self.dropout(self._join_tokens(paddle.matmul(weights, v_l, transpose_y=True)))

@@ -1,5 +1,6 @@
 """Layers that several families share, one idea per file."""
 
+from ppcls.arch.layers.channel_linear import ChannelLinear
 from ppcls.arch.layers.drop_path import DropPath, stochastic_depth_rates
 from ppcls.arch.layers.pointwise import PointwiseConv2D
 from ppcls.arch.layers.recompute import recompute
@@ -7,6 +8,7 @@ from ppcls.arch.layers.resize import resize_bilinear
 from ppcls.arch.layers.weight_init import init_trunc_normal
 
 __all__ = [
+    "ChannelLinear",
     "DropPath",
     "PointwiseConv2D",
     "init_trunc_normal",

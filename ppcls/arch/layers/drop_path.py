@@ -24,8 +24,8 @@ class DropPath(nn.Layer):
         if self.rate == 0 or not self.training:
             return x
         keep = 1 - self.rate
-        mask_shape = [paddle.shape(x)[0]] + [1] * (x.ndim - 1)
-        mask = paddle.cast(paddle.rand(mask_shape) < keep, x.dtype)
+        mask = paddle.rand([x.shape[0]] + [1] * (x.ndim - 1)) < keep
+        mask = paddle.cast(mask, x.dtype)
         return x * (mask / keep)
 
     def extra_repr(self) -> str:
