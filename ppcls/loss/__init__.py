@@ -1,0 +1,16 @@
+"""Losses: `loss(outputs, labels)` gives a scalar; `CombinedLoss` sums the list that YAML names."""
+
+from ppcls.loss.base import Loss, main_logits
+from ppcls.loss.binary import BCELoss
+from ppcls.loss.combined import CombinedLoss
+from ppcls.loss.cross_entropy import CELoss
+from ppcls.loss.focal import FocalLoss
+
+__all__ = [
+    "BCELoss",
+    "CELoss",
+    "CombinedLoss",
+    "FocalLoss",
+    "Loss",
+    "main_logits",
+]
