@@ -4,4 +4,4 @@ images: (B, C, H, W) float32; labels: (B,) int64. They return images and soft la
 (B, class_num) float32, also for a batch they leave as it is.
 """
 
-from ppcls.data.batch_transform import mix  # noqa: F401  (registers the operators)
+from ppcls.data.batch_transform import fmix, mix  # noqa: F401  (registers the operators)

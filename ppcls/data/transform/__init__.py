@@ -11,8 +11,8 @@ from ppcls.data.transform import (  # noqa: F401  (registers the operators)
     crop,
     decode,
     erasing,
-    flip,
     normalize,
+    orientation,
     resize,
 )
 from ppcls.data.transform.pipeline import Pipeline, build_transforms

@@ -2,8 +2,8 @@
 
 Each is a function `operation(image, level, draw)` of a Pillow image, a level in 0..1 and a `Draw`,
 which holds what the policy has in common. The ranges are those of timm, which PaddleClas uses:
-plain names keep the published code's habits (Posterize, Solarize and the enhancements do not grow
-with the level), `...Increasing` names grow with it.
+under plain names, Posterize, Solarize and the enhancements do not grow with the level (a habit of
+the first published code); under `...Increasing` names they do.
 """
 
 from typing import Callable, Optional
@@ -105,7 +105,7 @@ OPERATIONS: "dict[str, Operation]" = {
     "Rotate": _rotate,
     "Posterize": lambda image, level, draw: _posterize(image, int(4 * level)),
     "PosterizeIncreasing": lambda image, level, draw: _posterize(image, 4 - int(4 * level)),
-    "PosterizeOriginal": lambda image, level, draw: _posterize(image, 4 + int(4 * level)),
+    "PosterizeMild": lambda image, level, draw: _posterize(image, round(8 - 4 * level)),
     "Solarize": lambda image, level, draw: ImageOps.solarize(image, int(256 * level)),
     "SolarizeIncreasing": lambda image, level, draw: ImageOps.solarize(
         image, 256 - int(256 * level)

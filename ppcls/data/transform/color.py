@@ -2,6 +2,7 @@
 
 from typing import Union
 
+import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
@@ -72,3 +73,52 @@ def _shift_hue(image: Image.Image, part: float) -> Image.Image:
     hue, saturation, value = image.convert("HSV").split()
     shifted = np.asarray(hue) + np.uint8(int(part * 255) % 256)  # wraps, as hue does
     return Image.merge("HSV", (Image.fromarray(shifted), saturation, value)).convert("RGB")
+
+
+@TRANSFORMS.register()
+class RandomGrayscale:
+    """Makes the image grey with a probability; it keeps three channels.
+
+    Args:
+        p: how often.
+    """
+
+    def __init__(self, p: Probability = 0.1):
+        self.prob = p
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.prob:
+            return image
+        return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+@TRANSFORMS.register()
+class PCALighting:
+    """Shifts the colour along the principal components of ImageNet's pixels.
+
+    Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural networks",
+    section 4.1. Takes (H, W, 3) of values in 0..1, that is after a `NormalizeImage` that only
+    scales; of uint8 images it shifts the 255-fold.
+
+    Args:
+        alphastd: standard deviation of the three random weights.
+    """
+
+    _VALUES = np.array([0.2175, 0.0188, 0.0045])
+    _VECTORS = np.array(
+        [
+            [-0.5675, 0.7192, 0.4009],
+            [-0.5808, -0.0045, -0.8140],
+            [-0.5836, -0.6948, 0.4203],
+        ]
+    )
+
+    def __init__(self, alphastd: NonNegativeFloat = 0.1):
+        self.alphastd = alphastd
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        shift = self._VECTORS @ (rng.normal(0, self.alphastd, 3) * self._VALUES)
+        if image.dtype == np.uint8:
+            shifted = np.rint(image + 255 * shift)
+            return np.clip(shifted, 0, 255).astype(np.uint8)
+        return image + shift.astype(image.dtype)

@@ -1,13 +1,13 @@
 """Cutting a part out of the image."""
 
 import math
-from typing import Optional
+from typing import Literal, Optional, Union
 
 import numpy as np
 
-from ppcls.config.types import PositiveFloat
+from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt
 from ppcls.data.transform.resize import Backend, Interpolation, Resizer, Size, width_height
-from ppcls.errors import DataError
+from ppcls.errors import ConfigError, DataError
 from ppcls.registry import TRANSFORMS
 
 
@@ -31,6 +31,86 @@ class CropImage:
         _check_fits("CropImage", self.size, image)
         left, top = (image_width - width) // 2, (image_height - height) // 2
         return image[top : top + height, left : left + width]
+
+
+@TRANSFORMS.register()
+class CropImageAtRatio:
+    """The central square of which a centre crop of `size` out of `size + pad` is made, resized.
+
+    Equals resizing the shorter side to `size + pad` and cutting out `size`, in one step.
+
+    Args:
+        size: side of the result.
+        pad: what the resized shorter side would have more.
+        interpolation: OpenCV's.
+    """
+
+    def __init__(
+        self, size: PositiveInt, pad: NonNegativeInt, interpolation: Interpolation = "bilinear"
+    ):
+        self.size = (size, size)
+        self.ratio = size / (size + pad)
+        self._resize = Resizer(interpolation, "cv2")
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
+        side = max(int(self.ratio * min(height, width)), 1)
+        left, top = (width - side) // 2, (height - side) // 2
+        return self._resize(image[top : top + side, left : left + side], self.size, rng)
+
+
+@TRANSFORMS.register("RandCropImageV2")
+@TRANSFORMS.register()
+class RandomCropImage:
+    """A random part, not resized.
+
+    Args:
+        size: one number for both sides, or [width, height].
+
+    Raises (when called):
+        DataError: the image is smaller than `size`.
+    """
+
+    def __init__(self, size: Size):
+        self.size = width_height(size)
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        _check_fits("RandomCropImage", self.size, image)
+        width, height = self.size
+        left = rng.integers(image.shape[1] - width + 1)
+        top = rng.integers(image.shape[0] - height + 1)
+        return image[top : top + height, left : left + width]
+
+
+@TRANSFORMS.register()
+class Pad:
+    """Makes the image larger on all sides.
+
+    Args:
+        padding: pixels, one number or [left and right, top and bottom] or [left, top, right,
+            bottom].
+        fill: value of `constant`.
+        padding_mode: what to fill with, as in `numpy.pad`.
+        backend: accepted from PaddleClas.
+    """
+
+    def __init__(
+        self,
+        padding: Union[NonNegativeInt, list[NonNegativeInt]],
+        fill: NonNegativeInt = 0,
+        padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant",
+        backend: Backend = "pil",
+    ):
+        sides = [padding] if isinstance(padding, int) else list(padding)
+        if len(sides) not in (1, 2, 4):
+            raise ConfigError(f"Pad: padding takes 1, 2 or 4 numbers, received {padding}")
+        self.left, self.top, self.right, self.bottom = sides * (4 // len(sides))
+        self.mode = padding_mode
+        self.options = {"constant_values": fill} if padding_mode == "constant" else {}
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        widths = [(self.top, self.bottom), (self.left, self.right), (0, 0)]
+        return np.pad(image, widths, mode=self.mode, **self.options)
 
 
 @TRANSFORMS.register()

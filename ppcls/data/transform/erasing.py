@@ -1,12 +1,23 @@
-"""Hiding a part of the image."""
+"""Hiding parts of the image.
+
+PaddleClas files put these operators before or after `ToCHWImage`; both layouts are understood.
+"""
 
 import math
-from typing import Literal
+from typing import Literal, Optional
 
 import numpy as np
+from PIL import Image
 
 from ppcls.config.types import Number, PositiveFloat, PositiveInt, Probability
+from ppcls.errors import ConfigError
 from ppcls.registry import TRANSFORMS
+
+
+def _rows_first(image: np.ndarray) -> np.ndarray:
+    """A view (H, W, C) of an image that may be (C, H, W)."""
+    is_channel_first = image.shape[0] in (3, 4) and image.shape[2] not in (3, 4)
+    return image.transpose(1, 2, 0) if is_channel_first else image
 
 
 @TRANSFORMS.register()
@@ -47,20 +58,20 @@ class RandomErasing:
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() >= self.prob:
             return image
+        image_height, image_width, channels = _rows_first(image).shape
         for _ in range(self.attempt):
-            height, width = self._draw_size(image, rng)
-            if height < image.shape[0] and width < image.shape[1]:
-                top = rng.integers(image.shape[0] - height + 1)
-                left = rng.integers(image.shape[1] - width + 1)
+            height, width = self._draw_size(image_height * image_width, rng)
+            if height < image_height and width < image_width:
+                top = rng.integers(image_height - height + 1)
+                left = rng.integers(image_width - width + 1)
                 image = image.copy()
-                image[top : top + height, left : left + width] = self._pixels(
-                    height, width, image.shape[2], rng
-                )
+                part = _rows_first(image)[top : top + height, left : left + width]
+                part[...] = self._pixels(height, width, channels, rng)
                 break
         return image
 
-    def _draw_size(self, image: np.ndarray, rng: np.random.Generator) -> "tuple[int, int]":
-        area = rng.uniform(*self.area) * image.shape[0] * image.shape[1]
+    def _draw_size(self, image_area: int, rng: np.random.Generator) -> "tuple[int, int]":
+        area = rng.uniform(*self.area) * image_area
         if self.use_log_aspect:
             aspect = math.exp(rng.uniform(*map(math.log, self.ratio)))
         else:
@@ -75,3 +86,111 @@ class RandomErasing:
         if self.mode == "rand":
             return rng.standard_normal(channels, dtype=np.float32)
         return rng.standard_normal((height, width, channels), dtype=np.float32)
+
+
+@TRANSFORMS.register()
+class Cutout:
+    """Sets squares around random points to a colour (DeVries & Taylor 2017, arXiv:1708.04552).
+
+    Args:
+        n_holes: how many.
+        length: their side; parts outside the image are cut off.
+        fill_value: the colour; null draws one per square from 0..255.
+    """
+
+    def __init__(
+        self,
+        n_holes: PositiveInt = 1,
+        length: PositiveInt = 112,
+        fill_value: Optional[tuple[Number, Number, Number]] = (0, 0, 0),
+    ):
+        self.n_holes = n_holes
+        self.half = length // 2
+        self.fill_value = fill_value
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        image = image.copy()
+        pixels = _rows_first(image)
+        height, width, channels = pixels.shape
+        for _ in range(self.n_holes):
+            y, x = rng.integers(height), rng.integers(width)
+            fill = rng.integers(256, size=channels) if self.fill_value is None else self.fill_value
+            rows = slice(max(y - self.half, 0), y + self.half)
+            columns = slice(max(x - self.half, 0), x + self.half)
+            pixels[rows, columns] = fill
+        return image
+
+
+@TRANSFORMS.register()
+class HideAndSeek:
+    """Sets half of the cells of a random grid to 0 (Singh & Lee 2017, arXiv:1704.04232).
+
+    The cells are 16, 32, 44 or 56 pixels wide, or there is no grid, equally likely.
+    """
+
+    _CELLS = (0, 16, 32, 44, 56)
+
+    def __init__(self) -> None:
+        pass
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        cell = self._CELLS[rng.integers(len(self._CELLS))]
+        if cell == 0:
+            return image
+        image = image.copy()
+        pixels = _rows_first(image)
+        height, width = pixels.shape[:2]
+        hidden = rng.random((-(-height // cell), -(-width // cell))) < 0.5
+        hidden = hidden.repeat(cell, axis=0).repeat(cell, axis=1)[:height, :width]
+        pixels[hidden] = 0
+        return image
+
+
+@TRANSFORMS.register()
+class GridMask:
+    """Sets a grid of bars to 0 (Chen et al. 2020, arXiv:2001.04086).
+
+    Args:
+        d1: smallest distance of the bars.
+        d2: the distance is smaller than this.
+        rotate: the grid is turned by less than this many whole degrees.
+        ratio: width of the bars, relative to their distance.
+        mode: 0 hides the bars and 1 everything else.
+        prob: how often.
+    """
+
+    def __init__(
+        self,
+        d1: PositiveInt = 96,
+        d2: PositiveInt = 224,
+        rotate: PositiveInt = 1,
+        ratio: Probability = 0.5,
+        mode: Literal[0, 1] = 0,
+        prob: Probability = 1.0,
+    ):
+        if d2 <= d1:
+            raise ConfigError(f"GridMask: d2 must be larger than d1, received {d2} and {d1}")
+        self.distances = (d1, d2)
+        self.rotate = rotate
+        self.ratio = ratio
+        self.mode = mode
+        self.prob = prob
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.prob:
+            return image
+        image = image.copy()
+        pixels = _rows_first(image)
+        height, width = pixels.shape[:2]
+        # Half as large again, so that turning uncovers no corner.
+        large_height, large_width = int(1.5 * height), int(1.5 * width)
+        distance = int(rng.integers(*self.distances))
+        bar = int(distance * self.ratio + 0.5)
+        in_row = (np.arange(large_height) - rng.integers(distance)) % distance < bar
+        in_column = (np.arange(large_width) - rng.integers(distance)) % distance < bar
+        mask = (in_row[:, None] | in_column[None, :]).astype(np.uint8)
+        mask = np.asarray(Image.fromarray(mask).rotate(int(rng.integers(self.rotate))))
+        top, left = (large_height - height) // 2, (large_width - width) // 2
+        mask = mask[top : top + height, left : left + width]
+        pixels[mask != self.mode] = 0
+        return image

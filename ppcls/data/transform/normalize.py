@@ -7,6 +7,7 @@ import numpy as np
 
 from ppcls.config.numbers import parse_number
 from ppcls.config.types import Number
+from ppcls.errors import DataError
 from ppcls.registry import TRANSFORMS
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -24,6 +25,9 @@ class NormalizeImage:
         order: "chw" if the image comes as (3, H, W); anything else is (H, W, 3).
         output_fp16: give float16 (computed in float32).
         channel_num: 4 appends a channel of zeros.
+
+    Raises (when called):
+        DataError: the image has the other layout.
     """
 
     def __init__(
@@ -52,6 +56,12 @@ class NormalizeImage:
         )
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if image.shape[self.channel_axis] != 3:
+            layout = "(3, H, W)" if self.channel_axis == 0 else "(H, W, 3)"
+            raise DataError(
+                f"NormalizeImage expects {layout}, received {image.shape}; `order` must be chw "
+                "after ToCHWImage and hwc (or '') before"
+            )
         if image.dtype == np.uint8 and self.channel_axis == 2:
             normalized = cv2.LUT(image, self._table)
         else:
