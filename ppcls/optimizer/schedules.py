@@ -1,0 +1,348 @@
+"""The learning-rate schedules of the `lr` section, under PaddleClas's names and keys.
+
+`warmup_epoch`, `warmup_start_lr`, `by_epoch` and `last_epoch` mean the same in all of them, see
+`ppcls.optimizer.schedule.Schedule`. t counts ticks from the end of warm-up, T is the number of
+them up to the end of training, lr is `learning_rate`.
+"""
+
+import math
+from bisect import bisect_right
+from typing import Literal, Optional
+
+from ppcls.config.types import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+)
+from ppcls.errors import ConfigError
+from ppcls.optimizer.schedule import LastEpoch, Schedule
+from ppcls.registry import LRS
+
+
+@LRS.register()
+class Constant(Schedule):
+    """lr, after the warm-up."""
+
+    name = "Constant"
+
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        learning_rate: NonNegativeFloat,
+        warmup_epoch: NonNegativeFloat = 0,
+        warmup_start_lr: NonNegativeFloat = 0.0,
+        by_epoch: bool = False,
+        last_epoch: LastEpoch = -1,
+    ):
+        warmup = (warmup_epoch, warmup_start_lr, by_epoch, last_epoch)
+        super().__init__(learning_rate, epochs, steps_per_epoch, *warmup)
+
+    def decay(self, tick: int) -> float:
+        return self.peak
+
+
+LRS.add("ConstLR", Constant)
+
+
+@LRS.register()
+class Cosine(Schedule):
+    """eta_min + (lr - eta_min) * (1 + cos(pi t / T)) / 2, and eta_min after T.
+
+    Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts.
+
+    Args:
+        eta_min: the rate at the end of training.
+    """
+
+    name = "CosineAnnealingDecay"
+
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        learning_rate: NonNegativeFloat,
+        eta_min: NonNegativeFloat = 0.0,
+        warmup_epoch: NonNegativeFloat = 0,
+        warmup_start_lr: NonNegativeFloat = 0.0,
+        by_epoch: bool = False,
+        last_epoch: LastEpoch = -1,
+    ):
+        self.eta_min = eta_min
+        warmup = (warmup_epoch, warmup_start_lr, by_epoch, last_epoch)
+        super().__init__(learning_rate, epochs, steps_per_epoch, *warmup)
+
+    def decay(self, tick: int) -> float:
+        progress = min(tick / self.decay_ticks, 1.0)
+        return self.eta_min + (self.peak - self.eta_min) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@LRS.register()
+class Polynomial(Schedule):
+    """end_lr + (lr - end_lr) * (1 - t / T)^power, and end_lr after T.
+
+    Args:
+        end_lr: the rate at the end of training.
+        power: 1 is a straight line.
+    """
+
+    name = "PolynomialDecay"
+
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        learning_rate: NonNegativeFloat,
+        end_lr: NonNegativeFloat = 0.0,
+        power: PositiveFloat = 1.0,
+        warmup_epoch: NonNegativeFloat = 0,
+        warmup_start_lr: NonNegativeFloat = 0.0,
+        by_epoch: bool = False,
+        last_epoch: LastEpoch = -1,
+    ):
+        self.end_lr = end_lr
+        self.power = power
+        warmup = (warmup_epoch, warmup_start_lr, by_epoch, last_epoch)
+        super().__init__(learning_rate, epochs, steps_per_epoch, *warmup)
+
+    def decay(self, tick: int) -> float:
+        progress = min(tick / self.decay_ticks, 1.0)
+        return self.end_lr + (self.peak - self.end_lr) * (1 - progress) ** self.power
+
+
+LRS.add("Linear", Polynomial)
+
+
+@LRS.register()
+class Step(Schedule):
+    """lr * gamma^floor(t / step_size).
+
+    Args:
+        step_size: epochs between two drops; fractions are rounded down to whole ticks.
+        gamma: factor of each drop.
+    """
+
+    name = "StepDecay"
+
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        learning_rate: NonNegativeFloat,
+        step_size: PositiveFloat,
+        gamma: PositiveFloat = 0.1,
+        warmup_epoch: NonNegativeFloat = 0,
+        warmup_start_lr: NonNegativeFloat = 0.0,
+        by_epoch: bool = False,
+        last_epoch: LastEpoch = -1,
+    ):
+        self.step_size = step_size
+        self.gamma = gamma
+        warmup = (warmup_epoch, warmup_start_lr, by_epoch, last_epoch)
+        super().__init__(learning_rate, epochs, steps_per_epoch, *warmup)
+
+    def decay(self, tick: int) -> float:
+        ticks_per_drop = max(int(self.step_size * self.ticks_per_epoch), 1)
+        return self.peak * self.gamma ** (tick // ticks_per_drop)
+
+
+@LRS.register()
+class MultiStepDecay(Schedule):
+    """lr * gamma^(number of milestones reached).
+
+    Args:
+        milestones: epochs of the drops, ascending, counted from the end of warm-up.
+        gamma: factor of each drop.
+    """
+
+    name = "MultiStepDecay"
+
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        learning_rate: NonNegativeFloat,
+        milestones: list[PositiveFloat],
+        gamma: PositiveFloat = 0.1,
+        warmup_epoch: NonNegativeFloat = 0,
+        warmup_start_lr: NonNegativeFloat = 0.0,
+        by_epoch: bool = False,
+        last_epoch: LastEpoch = -1,
+    ):
+        _check_ascending("milestones", milestones)
+        self.milestones = milestones
+        self.gamma = gamma
+        warmup = (warmup_epoch, warmup_start_lr, by_epoch, last_epoch)
+        super().__init__(learning_rate, epochs, steps_per_epoch, *warmup)
+
+    def decay(self, tick: int) -> float:
+        return self.peak * self.gamma ** bisect_right(self.milestones, tick / self.ticks_per_epoch)
+
+
+@LRS.register()
+class Piecewise(Schedule):
+    """values[number of decay_epochs reached].
+
+    Args:
+        decay_epochs: epochs of the changes, ascending, counted from the end of warm-up.
+        values: the rates, one more than `decay_epochs`.
+        learning_rate: stands in many PaddleClas files beside `values`, where versions of
+            PaddleClas disagree on which of them counts: here it must equal `values[0]`.
+
+    Raises:
+        ConfigError: the lists do not fit together, or `learning_rate` contradicts `values`.
+    """
+
+    name = "PiecewiseDecay"
+
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        decay_epochs: list[PositiveFloat],
+        values: list[NonNegativeFloat],
+        learning_rate: Optional[NonNegativeFloat] = None,
+        warmup_epoch: NonNegativeFloat = 0,
+        warmup_start_lr: NonNegativeFloat = 0.0,
+        by_epoch: bool = False,
+        last_epoch: LastEpoch = -1,
+    ):
+        _check_ascending("decay_epochs", decay_epochs)
+        if len(values) != len(decay_epochs) + 1:
+            raise ConfigError(
+                f"Optimizer.lr.values: {len(decay_epochs)} decay_epochs need "
+                f"{len(decay_epochs) + 1} values, received {len(values)}"
+            )
+        if learning_rate is not None and learning_rate != values[0]:
+            raise ConfigError(
+                f"Optimizer.lr.learning_rate: {learning_rate:g} contradicts the first of the "
+                f"values, {values[0]:g}; remove learning_rate, or change values"
+            )
+        self.decay_epochs = decay_epochs
+        self.values = values
+        warmup = (warmup_epoch, warmup_start_lr, by_epoch, last_epoch)
+        super().__init__(values[0], epochs, steps_per_epoch, *warmup)
+
+    def decay(self, tick: int) -> float:
+        return self.values[bisect_right(self.decay_epochs, tick / self.ticks_per_epoch)]
+
+
+@LRS.register()
+class Cyclic(Schedule):
+    """Triangles between two rates: Smith 2017, https://arxiv.org/abs/1506.01186.
+
+    Args:
+        base_learning_rate: the rate at the foot of each triangle, and at the end of warm-up.
+        max_learning_rate: the rate at the top of the first triangle.
+        step_size_up: ticks from foot to top.
+        step_size_down: ticks from top to foot; default `step_size_up`.
+        mode: `triangular` keeps the height, `triangular2` halves it after each triangle,
+            `exp_range` multiplies it by `exp_gamma` each tick.
+        exp_gamma: see `mode`.
+    """
+
+    name = "CyclicLR"
+
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        base_learning_rate: NonNegativeFloat,
+        max_learning_rate: NonNegativeFloat,
+        step_size_up: PositiveInt,
+        step_size_down: Optional[PositiveInt] = None,
+        mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
+        exp_gamma: PositiveFloat = 1.0,
+        warmup_epoch: NonNegativeFloat = 0,
+        warmup_start_lr: NonNegativeFloat = 0.0,
+        by_epoch: bool = False,
+        last_epoch: LastEpoch = -1,
+    ):
+        self.height = max_learning_rate - base_learning_rate
+        self.ticks_up = step_size_up
+        self.ticks_down = step_size_down or step_size_up
+        self.mode = mode
+        self.exp_gamma = exp_gamma
+        warmup = (warmup_epoch, warmup_start_lr, by_epoch, last_epoch)
+        super().__init__(base_learning_rate, epochs, steps_per_epoch, *warmup)
+
+    def decay(self, tick: int) -> float:
+        cycle, position = divmod(tick, self.ticks_up + self.ticks_down)
+        if position <= self.ticks_up:
+            share = position / self.ticks_up
+        else:
+            share = 1 - (position - self.ticks_up) / self.ticks_down
+        scale = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": self.exp_gamma**tick}
+        return self.peak + self.height * share * scale[self.mode]
+
+
+@LRS.register()
+class OneCycleLR(Schedule):
+    """One rise and one fall: Smith & Topin 2018, https://arxiv.org/abs/1708.07120.
+
+    The rate goes from max / divide_factor to max in the first `phase_pct` of the training, then to
+    `end_learning_rate`; with `three_phase` it first falls back to max / divide_factor, as slowly as
+    it rose.
+
+    Args:
+        max_learning_rate: the rate at the top.
+        divide_factor: top over start.
+        end_learning_rate: the rate of the last step.
+        phase_pct: share of the training in which the rate rises.
+        anneal_strategy: `cos` or `linear` between the corners.
+        three_phase: fall back to the start before the final fall.
+
+    Raises:
+        ConfigError: `three_phase` with a `phase_pct` that leaves nothing for the third phase.
+    """
+
+    name = "OneCycleLR"
+
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        max_learning_rate: NonNegativeFloat,
+        divide_factor: PositiveFloat = 25.0,
+        end_learning_rate: NonNegativeFloat = 1e-10,
+        phase_pct: Probability = 0.3,
+        anneal_strategy: Literal["cos", "linear"] = "cos",
+        three_phase: bool = False,
+        warmup_epoch: NonNegativeFloat = 0,
+        warmup_start_lr: NonNegativeFloat = 0.0,
+        by_epoch: bool = False,
+        last_epoch: LastEpoch = -1,
+    ):
+        if three_phase and phase_pct >= 0.5:
+            raise ConfigError(
+                f"Optimizer.lr.phase_pct: {phase_pct:g} leaves nothing for the third phase; "
+                "set it below 0.5"
+            )
+        start = max_learning_rate / divide_factor
+        back = [start] if three_phase else []
+        self.corners = [start, max_learning_rate, *back, end_learning_rate]
+        self.phase_pct = phase_pct
+        self.anneal_strategy = anneal_strategy
+        warmup = (warmup_epoch, warmup_start_lr, by_epoch, last_epoch)
+        super().__init__(start, epochs, steps_per_epoch, *warmup)
+
+    def decay(self, tick: int) -> float:
+        # Tick 0 has the first corner's rate, the last tick, T - 1, the last one's.
+        top = self.phase_pct * self.decay_ticks - 1
+        back = [2 * top] if len(self.corners) == 4 else []
+        begin = 0.0
+        for corner, end in enumerate([top, *back, self.decay_ticks - 1]):
+            if tick < end:
+                progress = (tick - begin) / (end - begin)
+                if self.anneal_strategy == "cos":
+                    progress = (1 - math.cos(math.pi * progress)) / 2
+                left, right = self.corners[corner : corner + 2]
+                return left + (right - left) * progress
+            begin = end
+        return self.corners[-1]
+
+
+def _check_ascending(key: str, epochs: "list[float]") -> None:
+    if any(second <= first for first, second in zip(epochs, epochs[1:])):
+        raise ConfigError(f"Optimizer.lr.{key}: expected ascending epochs, received {epochs}")
