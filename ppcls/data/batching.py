@@ -48,7 +48,7 @@ class BatchMaker:
         if not samples:
             raise DataError(f"no image of a batch can be used; the first: {skipped[0].reason}")
         images = self._stack(samples)
-        labels = np.array([sample.label for sample in samples])
+        labels = np.array([sample.label for sample in samples], dtype=np.int64)
         for operator in self.operators:
             images, labels = operator(images, labels, batch_generator(self.seed, keys[0]))
         indices = np.array([sample.key.index for sample in samples], dtype=np.int64)
