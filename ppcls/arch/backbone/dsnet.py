@@ -24,6 +24,7 @@ from ppcls.arch.layers import (
     DropPath,
     PointwiseConv2D,
     init_trunc_normal,
+    matmul,
     recompute,
     resize_bilinear,
     stochastic_depth_rates,
@@ -168,8 +169,8 @@ class DualStreamBlock(nn.Layer):
     def _global_stream(self, g: paddle.Tensor) -> paddle.Tensor:
         """Intra-scale propagation on the coarse grid: (B, N, C_g), kept."""
         q, k, v = self._split_tokens(self.channel_up(self.norm_sa1(g)))  # B, heads, N, d
-        weights = self._attention_weights(paddle.matmul(self._scaled(q), k, transpose_y=True))
-        return g + self.dropout(self._join_tokens(paddle.matmul(weights, v)))
+        weights = self._attention_weights(matmul(self._scaled(q), k, transpose_y=True))
+        return g + self.dropout(self._join_tokens(matmul(weights, v)))
 
     def _align(
         self,
@@ -182,20 +183,20 @@ class DualStreamBlock(nn.Layer):
         below takes them as they lie.
         """
         H, W = l.shape[2:]
-        l_qkv = paddle.reshape(
-            self.cross_channel_up_conv(self.norm_conv2(l)), [0, 3, self.num_heads, -1, H * W]
-        )
+        head_width = self.aligned_channels // self.num_heads
+        l_qkv = self.cross_channel_up_conv(self.norm_conv2(l))
+        l_qkv = paddle.reshape(l_qkv, [0, 3, self.num_heads, head_width, H * W])
         q_l, k_l, v_l = l_qkv[:, 0], l_qkv[:, 1], l_qkv[:, 2]
         q_g, k_g, v_g = self._split_tokens(self.cross_channel_up_sa(self.norm_sa2(g)))
 
-        scores = paddle.matmul(q_l, self._scaled(k_g), transpose_x=True, transpose_y=True)
+        scores = matmul(q_l, self._scaled(k_g), transpose_x=True, transpose_y=True)
         weights = self._attention_weights(scores)  # B, heads, H * W, N
-        h_l = paddle.matmul(v_g, weights, transpose_x=True, transpose_y=True)  # B, heads, d, H * W
+        h_l = matmul(v_g, weights, transpose_x=True, transpose_y=True)  # B, heads, d, H * W
         h_l = self.dropout(paddle.flatten(h_l, 1, 2))  # B, C_a, H * W
         h_l = paddle.reshape(self.fuse_channel_conv(h_l), [0, self.local_channels, H, W])
 
-        weights = self._attention_weights(paddle.matmul(self._scaled(q_g), k_l))  # B, heads, N, HW
-        h_g = self.dropout(self._join_tokens(paddle.matmul(weights, v_l, transpose_y=True)))
+        weights = self._attention_weights(matmul(self._scaled(q_g), k_l))  # B, heads, N, HW
+        h_g = self.dropout(self._join_tokens(matmul(weights, v_l, transpose_y=True)))
         return l + h_l, g + self.fuse_channel_sa(h_g)
 
     def _split_tokens(self, qkv: paddle.Tensor) -> "tuple[paddle.Tensor, ...]":

@@ -3,6 +3,8 @@
 import paddle
 from paddle import nn
 
+from ppcls.arch.layers.matmul import matmul
+
 
 class ChannelLinear(nn.Linear):
     """`nn.Linear`, same parameters and names, for tokens that lie channels first.
@@ -11,5 +13,5 @@ class ChannelLinear(nn.Linear):
     """
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        y = paddle.matmul(self.weight, x, transpose_x=True)
+        y = matmul(self.weight, x, transpose_x=True)
         return y if self.bias is None else y + paddle.unsqueeze(self.bias, -1)

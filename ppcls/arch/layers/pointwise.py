@@ -3,6 +3,8 @@
 import paddle
 from paddle import nn
 
+from ppcls.arch.layers.matmul import matmul
+
 
 class PointwiseConv2D(nn.Conv2D):
     """`nn.Conv2D` with a 1x1 kernel: same parameters, names and result.
@@ -28,7 +30,7 @@ class PointwiseConv2D(nn.Conv2D):
     def _as_product(self, x: paddle.Tensor) -> paddle.Tensor:
         C, H, W = x.shape[1:]
         weight = paddle.reshape(self.weight, [-1, C])
-        y = paddle.matmul(weight, paddle.reshape(x, [-1, C, H * W]))
+        y = matmul(weight, paddle.reshape(x, [-1, C, H * W]))
         if self.bias is not None:
             y = y + paddle.reshape(self.bias, [-1, 1])
         return paddle.reshape(y, [-1, self._out_channels, H, W])

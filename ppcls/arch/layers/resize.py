@@ -10,6 +10,8 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from ppcls.arch.layers.matmul import matmul
+
 
 def resize_bilinear(x: paddle.Tensor, size: "tuple[int, int]") -> paddle.Tensor:
     """Bilinear resize with half-pixel centres (`align_corners=False`), without that operator.
@@ -20,9 +22,9 @@ def resize_bilinear(x: paddle.Tensor, size: "tuple[int, int]") -> paddle.Tensor:
 
     Returns:
         (B, C, h, w). Shrinking by an integer factor d picks the middle of each d x d cell: its
-        centre pixel for odd d, the mean of its four centre pixels for even d. Everything else is a
-        product with one interpolation matrix per axis. As in Paddle's operator, an axis of one
-        output pixel takes the FIRST input pixel.
+        centre pixel for odd d, the mean of its four centre pixels for even d. A single pixel is
+        repeated. Everything else is a product with one interpolation matrix per axis. As in
+        Paddle's operator, an axis of one output pixel takes the FIRST input pixel.
     """
     H, W = x.shape[2:]
     h, w = size
@@ -31,11 +33,15 @@ def resize_bilinear(x: paddle.Tensor, size: "tuple[int, int]") -> paddle.Tensor:
     factor = H // h
     if h > 1 and w > 1 and (h * factor, w * factor) == (H, W):
         return _shrink(x, factor)
-    if h != H:
-        x = paddle.matmul(_interpolation_matrix(H, h, x), x)
-    if w != W:
-        x = paddle.matmul(x, _interpolation_matrix(W, w, x), transpose_y=True)
-    return x
+    C = x.shape[1]
+    x = paddle.reshape(x, [-1, H, W])  # see `matmul` for why not four axes
+    if H == 1 or W == 1:
+        x = paddle.tile(x, [1, h if H == 1 else 1, w if W == 1 else 1])
+    if h != H > 1:
+        x = matmul(_interpolation_matrix(H, h, x), x)
+    if w != W > 1:
+        x = matmul(x, _interpolation_matrix(W, w, x), transpose_y=True)
+    return paddle.reshape(x, [-1, C, h, w])
 
 
 def interpolation_weights(in_size: int, out_size: int) -> np.ndarray:
