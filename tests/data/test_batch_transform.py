@@ -146,6 +146,8 @@ def test_labels_are_soft_also_when_nothing_is_mixed():
             "sum to 1.4",
         ),
         ({"MixUpOperator": {"prob": 0.7}}, "did you mean 'MixupOperator'"),
+        ({"MixupOperator": {"prob": 0.7, "alfa": 1}}, "did you mean 'alpha'"),
+        ({"MixupOperator": {"prob": 0.7, "alpha": 0}}, "expected a number > 0, received 0"),
     ],
 )
 def test_op_sampler_refuses(arguments, message):

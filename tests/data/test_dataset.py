@@ -53,6 +53,12 @@ def test_all_problems_are_found_without_decoding(tmp_path):
     ]
 
 
+def test_a_missing_folder_is_one_problem(picture_dataset):
+    list_file = str(picture_dataset / "list.txt")
+    problems = ImageNetDataset("/no/such/folder", list_file).problems(class_num=5)
+    assert problems == ["image_root /no/such/folder is not a folder"]
+
+
 def test_many_missing_files_are_counted(tmp_path):
     (tmp_path / "list.txt").write_text("".join(f"{i}.jpg 0\n" for i in range(25)))
     problems = make(tmp_path).problems(class_num=1)

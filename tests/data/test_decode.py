@@ -172,6 +172,26 @@ def test_what_is_not_an_image_is_refused(data):
         decode_image(data)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000"])
+def test_corrupt_files_decode_or_are_refused(format, backend):
+    """Whatever the bytes are, nothing but a picture or a `DataError` comes out."""
+    rng = np.random.default_rng(0)
+    data = np.frombuffer(encode(PICTURE, format), np.uint8)
+    for _ in range(40):
+        corrupt = data.copy()
+        where = rng.integers(len(data), size=rng.integers(1, 20))
+        if rng.random() < 0.5:  # Headers are where the surprises are.
+            where = where % 200 % len(data)
+        corrupt[where] = rng.integers(256, size=len(where))
+        try:
+            decoded = decode_image(corrupt.tobytes(), backend)
+        except DataError:
+            continue
+        assert decoded.dtype == np.uint8
+        assert decoded.shape[2] == 3
+
+
 def test_empty_file_is_refused():
     with pytest.raises(DataError, match="the file is empty"):
         decode_image(b"")

@@ -210,7 +210,7 @@ def test_flip_is_fair_and_right():
 @pytest.mark.parametrize("order", ["hwc", "", None])
 def test_normalize_is_the_arithmetic_in_float32(order):
     mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
-    operator = build("NormalizeImage", scale="1.0/255.0", mean=mean, std=std, order=order)
+    operator = build("NormalizeImage", scale=1 / 255, mean=mean, std=std, order=order)
     f32 = np.float32
     expected = (PICTURE.astype(f32) * f32(1 / 255) - np.array(mean, f32)) / np.array(std, f32)
     assert np.array_equal(operator(PICTURE, None), expected)
@@ -408,6 +408,32 @@ def test_log_aspect_is_symmetric():
     boxes = [crop.draw_box(1000, 1000, rng) for _ in range(2000)]
     logs = [math.log(width / height) for _, _, width, height in boxes]
     assert abs(np.mean(logs)) < 0.06
+
+
+def test_build_transforms_checks_and_lists_every_fault():
+    specs = [
+        "DecodeImage",
+        {"ResizeImage": {"resize_shrt": 256, "interpolation": "bicubi"}},
+        {"CenterCrop": {"size": 224}},
+        {"NormalizeImage": {"scale": "1/0"}},
+    ]
+    with pytest.raises(ConfigError) as caught:
+        build_transforms(specs)
+    faults = str(caught.value).splitlines()
+    assert [fault.split(": ")[0] for fault in faults] == [
+        "transform_ops.1.ResizeImage.resize_shrt",
+        "transform_ops.1.ResizeImage.interpolation",
+        "transform_ops.2",
+        "transform_ops.3.NormalizeImage.scale",
+    ]
+    assert "did you mean 'resize_short'" in faults[0]
+
+
+def test_build_transforms_reads_numbers_written_as_text():
+    specs = {"scale": "1.0/255.0", "mean": ["0.5", 0.5, "5e-1"], "order": ""}
+    as_numbers = {"scale": 1 / 255, "mean": [0.5, 0.5, 0.5], "order": ""}
+    results = [build_transforms([{"NormalizeImage": s}])(PICTURE) for s in (specs, as_numbers)]
+    assert np.array_equal(*results)
 
 
 def test_importing_the_transforms_does_not_import_paddle():

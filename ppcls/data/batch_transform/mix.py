@@ -4,14 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from ppcls.config.types import Component, PositiveFloat, PositiveInt
+from ppcls.config.schema import Faults, check_component
+from ppcls.config.types import PositiveFloat, PositiveInt
 from ppcls.errors import ConfigError
 from ppcls.registry import BATCH_TRANSFORMS
 
 
 def one_hot(labels: np.ndarray, class_num: int) -> np.ndarray:
     """(B,) class ids to (B, class_num) float32."""
-    return np.eye(class_num, dtype=np.float32)[labels]
+    encoded = np.zeros((len(labels), class_num), dtype=np.float32)
+    encoded[np.arange(len(labels)), labels] = 1
+    return encoded
 
 
 def mix_labels(labels: np.ndarray, order: np.ndarray, weight: float, class_num: int) -> np.ndarray:
@@ -92,10 +95,11 @@ class OpSampler:
         operators: arguments of each operator and its `prob`, by name.
 
     Raises:
-        ConfigError: an operator is unknown, has no `prob`, or they sum to more than 1.
+        ConfigError: an operator or argument is unknown or wrong, `prob` is missing, or they sum
+            to more than 1.
     """
 
-    def __init__(self, class_num: PositiveInt, **operators: Component("batch transform")):
+    def __init__(self, class_num: PositiveInt, **operators: Any):
         self.class_num = class_num
         self.operators, self.probabilities = [], []
         for name, arguments in operators.items():
@@ -103,9 +107,11 @@ class OpSampler:
             if "prob" not in arguments:
                 raise ConfigError(f"OpSampler: {name} needs `prob`, how often it is applied")
             self.probabilities.append(float(arguments.pop("prob")))
-            self.operators.append(
-                BATCH_TRANSFORMS.build({"name": name, **arguments}, class_num=class_num)
-            )
+            faults = Faults()
+            spec = check_component("batch transform", {name: arguments}, "OpSampler", faults)
+            if faults.messages:
+                raise ConfigError("\n".join(faults.messages))
+            self.operators.append(BATCH_TRANSFORMS.build(spec, class_num=class_num))
         if sum(self.probabilities) > 1 + 1e-9:
             raise ConfigError(
                 f"OpSampler: the `prob` of its operators sum to {sum(self.probabilities):g}; "
@@ -115,7 +121,7 @@ class OpSampler:
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> "tuple[np.ndarray, np.ndarray]":
-        draw: Any = rng.random()
+        draw = rng.random()
         for operator, probability in zip(self.operators, self.probabilities):
             draw -= probability
             if draw < 0:

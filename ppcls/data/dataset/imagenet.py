@@ -70,8 +70,8 @@ class ImageNetDataset:
     def problems(self, class_num: int) -> "list[str]":
         """What is wrong with the dataset, as far as can be told without decoding: each a sentence.
 
-        Looks for an unreadable or empty list, malformed lines, labels outside 0..class_num-1 and
-        missing files.
+        Looks for an unreadable or empty list, malformed lines, labels outside 0..class_num-1, a
+        missing folder and missing files.
         """
         return [
             *self.list.faults,
@@ -80,6 +80,8 @@ class ImageNetDataset:
         ]
 
     def _missing_files(self) -> "list[str]":
+        if not self.image_root.is_dir():
+            return [f"image_root {self.image_root} is not a folder"]
         missing = [path for path in map(self.path, range(len(self))) if not os.path.isfile(path)]
         return list_first(
             missing,

@@ -8,7 +8,7 @@ with grey and says nothing, and allocates whatever a header asks for; both are r
 
 import io
 import re
-from typing import Literal, Union
+from typing import Literal, Optional, Union
 
 import cv2
 import numpy as np
@@ -22,7 +22,8 @@ MAX_PIXELS = 2**27
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_END_OF_IMAGE = 0xD9
 # In the compressed data of a scan, 0xFF is followed by 0 (a plain 0xFF), by a restart marker
 # (0xD0..0xD7) or by another 0xFF (padding); anything else is the next marker.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -43,9 +44,9 @@ def decode_image(data: bytes, backend: Literal["cv2", "pil"] = "cv2") -> np.ndar
     """
     if len(data) == 0:
         raise DataError("the file is empty")
-    header = _read_header(data)
-    if header.format in ("JPEG", "MPO") and not is_complete_jpeg(data):
+    if data.startswith(_JPEG_SIGNATURE) and not is_complete_jpeg(data):
         raise DataError("the JPEG file is truncated; copy or download it again")
+    header = _read_header(data)
     if backend == "cv2":
         pixels = _decode_cv2(data)
         if pixels is not None:
@@ -59,7 +60,7 @@ def is_complete_jpeg(data: bytes) -> bool:
     A thumbnail among the metadata has one of its own, which does not count; what cameras append
     after the image does not matter.
     """
-    if data.endswith(b"\xff\xd9"):
+    if data.endswith(bytes((0xFF, _END_OF_IMAGE))):
         return True
     position = 2
     while True:
@@ -89,7 +90,7 @@ def _read_header(data: bytes) -> Image.Image:
     return header
 
 
-def _decode_cv2(data: bytes) -> "np.ndarray | None":
+def _decode_cv2(data: bytes) -> Optional[np.ndarray]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:

@@ -5,7 +5,6 @@ from typing import Literal, Optional
 import cv2
 import numpy as np
 
-from ppcls.config.numbers import parse_number
 from ppcls.config.types import Number
 from ppcls.errors import DataError
 from ppcls.registry import TRANSFORMS
@@ -42,10 +41,10 @@ class NormalizeImage:
         self.channel_axis = 0 if order == "chw" else 2
         self.dtype = np.float16 if output_fp16 else np.float32
         self.channel_num = channel_num
-        self._scale = np.float32(1.0 / 255.0 if scale is None else parse_number(scale))
+        self._scale = np.float32(1.0 / 255.0 if scale is None else scale)
         shape = (3, 1, 1) if order == "chw" else (1, 1, 3)
         self._mean, self._std = (
-            np.array([parse_number(v) for v in values]).reshape(shape).astype(np.float32)
+            np.array(values).reshape(shape).astype(np.float32)
             for values in (mean or _IMAGENET_MEAN, std or _IMAGENET_STD)
         )
         # What each of the 256 pixel values becomes, (256, 1, 3): a look-up gives bit for bit

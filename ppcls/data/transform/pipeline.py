@@ -5,6 +5,8 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from ppcls.config.schema import Faults, check_component
+from ppcls.errors import ConfigError
 from ppcls.registry import TRANSFORMS
 
 
@@ -37,7 +39,16 @@ class Pipeline:
 def build_transforms(specs: "Sequence[Union[str, Mapping[str, Any]]]") -> Pipeline:
     """Builds the pipeline of a `transform_ops` list, e.g. `[{"DecodeImage": {...}}, ...]`.
 
+    Deployments call it with what a YAML file says, so it checks, and reads numbers written as text.
+
     Raises:
-        ConfigError: an operator is unknown.
+        ConfigError: operators or arguments are unknown or wrong; lists all of them.
     """
-    return Pipeline([TRANSFORMS.build(spec) for spec in specs])
+    faults = Faults()
+    checked = [
+        check_component("transform", spec, f"transform_ops.{index}", faults)
+        for index, spec in enumerate(specs)
+    ]
+    if faults.messages:
+        raise ConfigError("\n".join(faults.messages))
+    return Pipeline([TRANSFORMS.build(spec) for spec in checked])
