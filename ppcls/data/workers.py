@@ -78,6 +78,7 @@ class WorkerPool:
         self.prefetch_factor = prefetch_factor
         self.use_shared_memory = use_shared_memory and hasattr(os, "memfd_create")
         self._workers: list[_Worker] = []
+        self._is_busy = False
 
     def map(self, tasks: Iterable[Any]) -> "Iterator[tuple[list[np.ndarray], Any]]":
         """`load(task)` of each task, in order.
@@ -88,8 +89,11 @@ class WorkerPool:
             UserError: raised by `load`.
             DataError: anything else that `load` raised, or a worker died.
         """
+        if self._is_busy:  # An iteration was left and still holds tasks.
+            self.close()
         self._start()
-        tasks = iter(tasks)
+        self._is_busy = True
+        workers, tasks = self._workers, iter(tasks)
         sent = received = 0
 
         def send_next(worker: "_Worker") -> None:
@@ -98,24 +102,24 @@ class WorkerPool:
                 worker.send(next(tasks))
                 sent += 1
 
-        finished = False
         try:
             for number in range(self.prefetch_factor * self.num_workers):
-                send_next(self._workers[number % self.num_workers])
+                send_next(workers[number % self.num_workers])
             while received < sent:
-                worker = self._workers[received % self.num_workers]
+                worker = workers[received % self.num_workers]
                 result = worker.receive()
                 received += 1
                 send_next(worker)
                 yield result
-            finished = True
+            self._is_busy = False
         finally:
-            if not finished:  # Tasks may be under way; their results must not come up later.
+            # Left early: what is under way must not come up as results of the next iteration.
+            if self._is_busy and workers is self._workers:
                 self.close()
 
     def close(self) -> None:
         """Ends the workers; `map` starts new ones."""
-        workers, self._workers = self._workers, []
+        workers, self._workers, self._is_busy = self._workers, [], False
         for worker in workers:
             worker.process.kill()
         for worker in workers:

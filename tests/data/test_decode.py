@@ -172,6 +172,7 @@ def test_what_is_not_an_image_is_refused(data):
         decode_image(data)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000"])
 def test_corrupt_files_decode_or_are_refused(format, backend):

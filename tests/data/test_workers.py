@@ -100,6 +100,17 @@ def test_an_abandoned_iteration_leaves_nothing_behind():
     pool.close()
 
 
+def test_an_iteration_that_is_still_held_does_not_disturb_the_next():
+    pool = WorkerPool(square, 2)
+    left = pool.map(range(10))
+    next(left)
+    results = pool.map([5, 6, 7])
+    assert next(results)[1] == 25
+    left.close()
+    assert [rest for _, rest in results] == [36, 49]
+    pool.close()
+
+
 def test_user_errors_arrive_as_they_are():
     pool = WorkerPool(fail_at_three, 2)
     results = pool.map(range(10))
