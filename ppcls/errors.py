@@ -24,6 +24,10 @@ class CheckpointError(UserError):
     """A checkpoint or weight file cannot be used."""
 
 
+class TrainingError(UserError):
+    """Training cannot go on (a loss that is not a number, for instance)."""
+
+
 class ExportError(UserError):
     """An exported model could not be written, or differs from the model it came from."""
 

@@ -12,7 +12,6 @@ section IS its signature, less the `runtime` arguments that the engine passes it
 """
 
 import importlib
-import inspect
 from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
@@ -29,6 +28,8 @@ class Registry:
         runtime: names of the arguments the engine passes to `build`; they are not part of YAML.
         fallback: a module that knows further components, with `find(name)` (the component, or
             None) and `names()`; imported only for a name that is not registered.
+        common: "module:Class", a dataclass of the options that every component of this kind
+            accepts besides its own arguments (handled by whoever builds it).
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class Registry:
         package: str,
         runtime: tuple[str, ...] = (),
         fallback: Optional[str] = None,
+        common: Optional[str] = None,
     ):
         self.kind = kind
         self.package = package
         self.runtime = runtime
         self.fallback = fallback
+        self.common = common
         self._components: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: Optional[str] = None) -> Callable:
@@ -77,6 +80,13 @@ class Registry:
             known = known + fallback.names()
         raise ConfigError(f"unknown {self.kind} '{name}'{did_you_mean(name, known)}")
 
+    def common_options(self) -> Optional[type]:
+        """The dataclass named by `common`."""
+        if self.common is None:
+            return None
+        module, _, name = self.common.partition(":")
+        return getattr(importlib.import_module(module), name)
+
     def build(self, spec: "str | Mapping[str, Any]", **runtime: Any) -> Any:
         """Builds the component a spec names.
 
@@ -108,24 +118,21 @@ def parse_spec(spec: "str | Mapping[str, Any]") -> "tuple[str, dict[str, Any]]":
     )
 
 
-def yaml_parameters(registry: Registry, name: str) -> "tuple[dict[str, inspect.Parameter], bool]":
-    """The parameters of a component that YAML may set, and whether it takes any others (`**`)."""
-    parameters = inspect.signature(registry.get(name)).parameters.values()
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-    named = {
-        p.name: p
-        for p in parameters
-        if p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        and p.name not in registry.runtime
-    }
-    return named, open_ended
-
-
-ARCHS = Registry("arch", package="ppcls.arch.backbone", fallback="ppcls.arch.paddleclas_zoo")
+ARCHS = Registry(
+    "arch",
+    package="ppcls.arch.backbone",
+    fallback="ppcls.arch.paddleclas_zoo",
+    common="ppcls.arch.options:ArchOptions",
+)
 NECKS = Registry("neck", package="ppcls.arch.neck")
 LOSSES = Registry("loss", package="ppcls.loss")
 METRICS = Registry("metric", package="ppcls.metric")
-OPTIMIZERS = Registry("optimizer", package="ppcls.optimizer", runtime=("model", "learning_rate"))
+OPTIMIZERS = Registry(
+    "optimizer",
+    package="ppcls.optimizer",
+    runtime=("parameters", "learning_rate", "decay", "grad_clip"),
+    common="ppcls.optimizer.options:OptimizerOptions",
+)
 LRS = Registry("lr", package="ppcls.optimizer", runtime=("epochs", "steps_per_epoch"))
 DATASETS = Registry("dataset", package="ppcls.data.dataset", runtime=("seed",))
 SAMPLERS = Registry(

@@ -1,0 +1,39 @@
+"""Old places of PaddleClas keys, moved to the one place the rest of the code reads."""
+
+from typing import Any
+
+
+def move_old_keys(config: "dict[str, Any]") -> "dict[str, Any]":
+    """`config` with keys from where older PaddleClas files keep them moved to where they belong.
+
+    - `Global.class_num` -> `Arch.class_num`
+    - `DataLoader.*.dataset.batch_transform_ops` -> `DataLoader.*.batch_transform_ops`
+
+    A key present in both places is left for the check to report.
+    """
+    config = dict(config)
+    global_section, arch = config.get("Global"), config.get("Arch")
+    if isinstance(global_section, dict) and isinstance(arch, dict) and "class_num" not in arch:
+        config["Global"], config["Arch"] = _moved(global_section, arch, "class_num")
+    loaders = config.get("DataLoader")
+    if isinstance(loaders, dict):
+        config["DataLoader"] = {key: _move_batch_ops(split) for key, split in loaders.items()}
+    return config
+
+
+def _move_batch_ops(split: Any) -> Any:
+    if not isinstance(split, dict) or not isinstance(split.get("dataset"), dict):
+        return split
+    if split.get("batch_transform_ops") is not None:
+        return split
+    dataset, split = _moved(split["dataset"], split, "batch_transform_ops")
+    return {**split, "dataset": dataset}
+
+
+def _moved(
+    source: "dict[str, Any]", target: "dict[str, Any]", key: str
+) -> "tuple[dict[str, Any], dict[str, Any]]":
+    if key not in source:
+        return source, target
+    rest = {name: value for name, value in source.items() if name != key}
+    return rest, {**target, key: source[key]}
