@@ -1,11 +1,11 @@
-"""Lists the models: `python tools/list_models.py [PATTERN] [--count]`."""
+"""`ppcls list-models`; see `ppcls/commands/list_models.py`."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ppcls.arch.listing import main
+from ppcls.commands import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("list-models"))

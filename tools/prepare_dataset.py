@@ -1,11 +1,11 @@
-"""Makes datasets: `python tools/prepare_dataset.py digits --output DIR`, or `... folder DIR`."""
+"""`ppcls prepare-dataset`; see `ppcls/commands/prepare_dataset.py`."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ppcls.data.prepare import main
+from ppcls.commands import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("prepare-dataset"))

@@ -1,50 +1,12 @@
 """The table of models that `tools/list_models.py` prints."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Optional
 
 from ppcls.arch.pretrained import RECORDS, WeightRecord
-from ppcls.errors import UserError
 
 _HEADER = ["model", "params M", "MACs G", "input", "top-1 %", "weights", "licence", "paper"]
-
-
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Parses the command line and prints the table; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description="List the models, with the input size, published top-1, licence and origin of "
-        "their weights. A dash means that no weights are published."
-    )
-    parser.add_argument(
-        "pattern", nargs="?", default="*", help="shell pattern of names, e.g. 'DSNet_*'"
-    )
-    parser.add_argument(
-        "--count",
-        action="store_true",
-        help="build each model and count trainable parameters and multiply-accumulates (with "
-        "attention products, without resizing and normalisation); takes about a second a model",
-    )
-    parser.add_argument(
-        "--paddleclas",
-        action="store_true",
-        help="also list the backbones of the installed package paddleclas",
-    )
-    options = parser.parse_args(arguments)
-
-    from ppcls.arch import list_models
-
-    names = list_models(options.pattern, paddleclas=options.paddleclas)
-    if not names:
-        print(f"no model matches '{options.pattern}'", file=sys.stderr)
-        return 1
-    try:
-        print(format_table(names, count=options.count))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
 
 
 def format_table(names: Sequence[str], count: bool = False) -> str:

@@ -3,16 +3,14 @@
 Behind `tools/prepare_dataset.py`.
 """
 
-import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 
-from ppcls.errors import DataError, UserError
+from ppcls.errors import DataError
 from ppcls.utils.atomic import write_bytes
 
 #: Names of the lists, in the folder that their paths are relative to.
@@ -166,33 +164,3 @@ def _write_lists(
     label_lines = (f"{label} {name}\n" for label, name in enumerate(classes))
     write_bytes(folder / LABEL_LIST, os.fsencode("".join(label_lines)))
     return Lists(folder, int((~is_val).sum()), int(is_val.sum()), len(classes))
-
-
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="prepare_dataset.py", description="Writes the list files that the datasets read."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    digits = commands.add_parser("digits", help="the handwritten digits of scikit-learn")
-    digits.add_argument("--output", type=Path, default=Path("dataset/digits"))
-    folder = commands.add_parser("folder", help="a folder that holds a folder of images per class")
-    folder.add_argument("root", type=Path)
-    folder.add_argument("--val-ratio", type=float, default=0.2, help="part held out (0.2)")
-    folder.add_argument("--seed", type=int, default=0, help="of the split (0)")
-    folder.add_argument("--overwrite", action="store_true", help="replace existing lists")
-    arguments = parser.parse_args(argv)
-    if arguments.command == "folder" and not 0 < arguments.val_ratio < 1:
-        parser.error(f"--val-ratio must lie between 0 and 1, received {arguments.val_ratio}")
-    try:
-        if arguments.command == "digits":
-            print(f"Wrote {prepare_digits(arguments.output)}")
-        else:
-            lists = prepare_folder(
-                arguments.root, arguments.val_ratio, arguments.seed, arguments.overwrite
-            )
-            print(f"Wrote {lists}")
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0

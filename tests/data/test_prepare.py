@@ -10,7 +10,8 @@ from pictures import encode, make_picture
 from PIL import Image
 
 from ppcls.data.dataset.imagenet import ImageNetDataset
-from ppcls.data.prepare import main, prepare_folder, stratified_split
+from ppcls.commands import main
+from ppcls.data.prepare import prepare_folder, stratified_split
 from ppcls.errors import DataError
 
 
@@ -28,7 +29,7 @@ def make_folders(root, counts: "dict[str, int]"):
 
 def test_digits(tmp_path, capsys):
     digits = pytest.importorskip("sklearn.datasets").load_digits()
-    assert main(["digits", "--output", str(tmp_path)]) == 0
+    assert main("prepare-dataset", ["digits", "--output", str(tmp_path)]) == 0
     assert "1437 training and 360 validation images of 10 classes" in capsys.readouterr().out
     train, val = lines(tmp_path / "train_list.txt"), lines(tmp_path / "val_list.txt")
     assert (len(train), len(val)) == (1437, 360)
@@ -53,7 +54,7 @@ def test_digits(tmp_path, capsys):
 def test_folder(tmp_path, capsys):
     make_folders(tmp_path, {"cat": 10, "dog": 5, "a bird": 2, ".hidden": 3})
     (tmp_path / "cat" / "notes.txt").write_text("not an image")
-    assert main(["folder", str(tmp_path)]) == 0
+    assert main("prepare-dataset", ["folder", str(tmp_path)]) == 0
     assert "images of 3 classes" in capsys.readouterr().out
     assert lines(tmp_path / "label_list.txt") == ["0 a bird", "1 cat", "2 dog"]
     train, val = lines(tmp_path / "train_list.txt"), lines(tmp_path / "val_list.txt")
@@ -75,10 +76,10 @@ def test_folder_with_a_split(tmp_path):
 def test_folder_does_not_overwrite_lists_unasked(tmp_path, capsys):
     make_folders(tmp_path, {"cat": 3, "dog": 4})
     (tmp_path / "train_list.txt").write_text("precious")
-    assert main(["folder", str(tmp_path)]) == 1
+    assert main("prepare-dataset", ["folder", str(tmp_path)]) == 1
     assert "pass --overwrite" in capsys.readouterr().err
     assert (tmp_path / "train_list.txt").read_text() == "precious"
-    assert main(["folder", str(tmp_path), "--overwrite"]) == 0
+    assert main("prepare-dataset", ["folder", str(tmp_path), "--overwrite"]) == 0
 
 
 def test_folder_faults(tmp_path):

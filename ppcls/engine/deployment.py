@@ -1,0 +1,161 @@
+"""What the commands eval, infer and export do with a configuration and trained weights."""
+
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+import paddle
+
+from ppcls.arch import build_model
+from ppcls.arch.weights import load_weights
+from ppcls.config import to_plain
+from ppcls.config.sections import AMPOptions, GlobalOptions
+from ppcls.data.loader import build_loader
+from ppcls.engine.checkpoint import load_weights_for_inference
+from ppcls.engine.environment import prepare_environment
+from ppcls.engine.evaluator import Evaluator
+from ppcls.engine.exporter import ExportReport, export_model
+from ppcls.engine.mixed_precision import MixedPrecision
+from ppcls.engine.preflight import check_datasets
+from ppcls.errors import ConfigError
+from ppcls.inference.model_dir import Description
+from ppcls.inference.postprocess import read_label_names
+from ppcls.inference.predictor import PredictionPipeline
+from ppcls.loss import CombinedLoss
+from ppcls.loss.base import main_logits
+from ppcls.metric import build_metrics
+from ppcls.registry import parse_spec
+from ppcls.utils.logger import init_logger, logger
+
+_DEFAULT_POSTPROCESS = {"name": "Topk", "topk": 5}
+
+
+def build_trained_model(config: "dict[str, Any]") -> paddle.nn.Layer:
+    """The model of `Arch` with the weights of `Global.pretrained_model`, in evaluation mode.
+
+    Raises:
+        UserError: the weights are missing or belong to another model.
+    """
+    model = build_model(config["Arch"])
+    options = GlobalOptions(**config.get("Global", {}))
+    path = options.pretrained_model or options.checkpoints
+    if path:
+        tensors, source = load_weights_for_inference(path)
+        load_weights(model, tensors, source=str(source))
+        logger.info(f"weights: {source}")
+    elif not config["Arch"].get("pretrained"):
+        logger.warning(
+            "no weights were given (Global.pretrained_model): the model is as initialised"
+        )
+    model.eval()
+    return model
+
+
+def evaluate(config: "dict[str, Any]") -> "dict[str, float]":
+    """Evaluates on `DataLoader.Eval`; returns losses and metrics by name."""
+    options = GlobalOptions(**config.get("Global", {}))
+    loader_section = (config.get("DataLoader") or {}).get("Eval")
+    if not loader_section:
+        raise ConfigError("DataLoader.Eval: evaluation needs this section")
+    environment = prepare_environment(options.device)
+    init_logger(rank=environment.rank)
+    model = build_trained_model(config)
+    loader = build_loader(
+        loader_section,
+        "Eval",
+        class_num=model.class_num,
+        seed=options.seed,
+        rank=environment.rank,
+        world_size=environment.world_size,
+    )
+    check_datasets({"DataLoader.Eval.dataset": loader.dataset}, model.class_num)
+    losses = (config.get("Loss") or {}).get("Eval")
+    evaluator = Evaluator(
+        loader,
+        CombinedLoss(losses) if losses else None,
+        build_metrics((config.get("Metric") or {}).get("Eval")),
+        environment,
+        MixedPrecision(AMPOptions(**config["AMP"]) if config.get("AMP") else None, options.device),
+        options.print_batch_step,
+    )
+    results = evaluator.evaluate(model)
+    loader.close()
+    return results
+
+
+def infer(
+    config: "dict[str, Any]", source: "Optional[Union[str, list[str]]]" = None
+) -> "list[dict[str, Any]]":
+    """Predicts `source` (default: `Infer.infer_imgs`) with the model as trained."""
+    options = GlobalOptions(**config.get("Global", {}))
+    section = config.get("Infer") or {}
+    source = source or section.get("infer_imgs")
+    if not source:
+        raise ConfigError("Infer.infer_imgs: name an image or a folder of images")
+    prepare_environment(options.device)
+    model = build_trained_model(config)
+
+    @paddle.no_grad()
+    def run(images: np.ndarray) -> np.ndarray:
+        return main_logits(model(paddle.to_tensor(images))).numpy()
+
+    pipeline = PredictionPipeline(
+        run,
+        evaluation_transforms(config),
+        section.get("PostProcess") or _DEFAULT_POSTPROCESS,
+        output="logits",
+        batch_size=section.get("batch_size", 1),
+    )
+    return pipeline.predict(source)
+
+
+def export(
+    config: "dict[str, Any]",
+    folder: "Optional[Union[str, Path]]" = None,
+    formats: "tuple[str, ...]" = ("pir",),
+    output: str = "prob",
+    opset: int = 13,
+) -> ExportReport:
+    """Exports the trained model to `folder` (default: `Global.save_inference_dir`)."""
+    options = GlobalOptions(**config.get("Global", {}))
+    prepare_environment(options.device)
+    model = build_trained_model(config)
+    name, _ = parse_spec(config["Arch"])
+    postprocess = to_plain((config.get("Infer") or {}).get("PostProcess") or _DEFAULT_POSTPROCESS)
+    # The folder stands alone: names travel in it, not as the path of a file elsewhere.
+    label_file = postprocess.pop("class_id_map_file", None)
+    label_names = {}
+    if label_file:
+        label_names = read_label_names(label_file, postprocess.pop("delimiter", None) or " ")
+    description = Description(
+        model_name=name,
+        image_shape=list(options.image_shape),
+        transform_ops=evaluation_transforms(config),
+        postprocess=postprocess,
+        output=output,
+        label_names=label_names,
+    )
+    return export_model(
+        model, folder or options.save_inference_dir, description, formats=formats, opset=opset
+    )
+
+
+def evaluation_transforms(config: "dict[str, Any]") -> "list[Any]":
+    """The preprocessing of predictions: that of evaluation, else `Infer.transforms`.
+
+    A list without `DecodeImage` (some files leave it to the dataset) gets one in front.
+
+    Raises:
+        ConfigError: the configuration has neither.
+    """
+    evaluation = (config.get("DataLoader") or {}).get("Eval") or {}
+    _, dataset = parse_spec(evaluation["dataset"]) if evaluation else ("", {})
+    transforms = dataset.get("transform_ops") or (config.get("Infer") or {}).get("transforms")
+    if not transforms:
+        raise ConfigError(
+            "no preprocessing: give DataLoader.Eval.dataset.transform_ops or Infer.transforms"
+        )
+    transforms = to_plain(transforms)
+    if parse_spec(transforms[0])[0] != "DecodeImage":
+        transforms.insert(0, {"DecodeImage": {}})
+    return transforms

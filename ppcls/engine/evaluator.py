@@ -1,0 +1,85 @@
+"""Evaluation of a model on a loader: losses and metrics, exact under sharding."""
+
+from typing import Any, Optional
+
+import paddle
+
+from ppcls.engine.averages import RunningAverages
+from ppcls.engine.environment import Environment
+from ppcls.engine.mixed_precision import MixedPrecision
+from ppcls.engine.progress import EpochProgress, format_values
+from ppcls.errors import DataError
+from ppcls.utils.logger import logger
+
+
+class Evaluator:
+    """Evaluates with the losses and metrics of the `Eval` lists.
+
+    Args:
+        loader: gives every sample of this process's shard once (see `ppcls.data.sampler`).
+        loss: a `CombinedLoss`, or None.
+        metrics: metric objects; their names must differ.
+    """
+
+    def __init__(
+        self,
+        loader: Any,
+        loss: Optional[Any],
+        metrics: "list[Any]",
+        environment: Environment,
+        precision: Optional[MixedPrecision] = None,
+        print_batch_step: int = 10,
+    ):
+        self.loader = loader
+        self.loss = loss
+        self.metrics = metrics
+        self.environment = environment
+        self.precision = precision or MixedPrecision(None, environment.device)
+        self.print_batch_step = print_batch_step
+
+    @paddle.no_grad()
+    def evaluate(
+        self, model: paddle.nn.Layer, epoch: int = 1, epochs: int = 1
+    ) -> "dict[str, float]":
+        """Runs the whole loader; returns every loss and metric by name.
+
+        The model is put into evaluation mode and left in the mode it was in.
+        """
+        was_training = model.training
+        model.eval()
+        averages = RunningAverages([*self.loss.names, "loss"] if self.loss else [])
+        for metric in self.metrics:
+            metric.reset()
+        progress = EpochProgress(
+            "Eval", epoch, epochs, len(self.loader), visible=self.environment.is_main
+        )
+        for batch in self.loader:
+            progress.data_ready()
+            with self.precision.autocast(training=False):
+                outputs = model(batch.images)
+            if self.loss is not None:
+                averages.update(self.loss(outputs, batch.labels), weight=len(batch.labels))
+            for metric in self.metrics:
+                metric.update(outputs, batch.labels)
+            progress.step_done(len(batch.labels))
+            if progress.position % self.print_batch_step == 0:
+                progress.log_iteration(averages.compute(), self.environment.world_size)
+        progress.close()
+        if was_training:
+            model.train()
+        results = self._reduce(averages)
+        if self.environment.is_main:
+            logger.info(f"[Eval][Epoch {epoch}][Avg]{format_values(results)}")
+        return results
+
+    def _reduce(self, averages: RunningAverages) -> "dict[str, float]":
+        averages.merge(self.environment.sum)
+        results = averages.compute()
+        for metric in self.metrics:
+            metric.load_state(self.environment.sum(metric.state()))
+            results.update(metric.compute())
+        if not results:
+            raise DataError(
+                "nothing to evaluate: the Loss and Metric sections have no Eval entries"
+            )
+        return results

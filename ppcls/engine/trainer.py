@@ -1,0 +1,409 @@
+"""Training, as one explicit loop."""
+
+import math
+import signal
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import paddle
+
+from ppcls.arch import build_model
+from ppcls.arch.weights import load_weights
+from ppcls.config import save_config, to_plain
+from ppcls.config.sections import AMPOptions, EMAOptions, GlobalOptions
+from ppcls.data.loader import build_loader
+from ppcls.engine.averages import RunningAverages
+from ppcls.engine.checkpoint import (
+    BEST,
+    LATEST,
+    Checkpoint,
+    as_arrays,
+    load_checkpoint,
+    load_weights_for_inference,
+    save_checkpoint,
+)
+from ppcls.engine.environment import (
+    prepare_environment,
+    seed_everything,
+    seed_step,
+)
+from ppcls.engine.evaluator import Evaluator
+from ppcls.engine.history import ScalarWriter, write_history
+from ppcls.engine.mixed_precision import MixedPrecision
+from ppcls.engine.optimizer_state import collect_state, restore_state
+from ppcls.engine.preflight import check_before_training
+from ppcls.engine.progress import EpochProgress
+from ppcls.errors import CheckpointError, ConfigError, TrainingError
+from ppcls.loss import CombinedLoss
+from ppcls.metric import build_metrics
+from ppcls.optimizer import ExponentialMovingAverage, build_optimizer
+from ppcls.registry import parse_spec
+from ppcls.utils.logger import init_logger, logger
+from ppcls.utils.signals import Interrupted, StopRequest
+
+
+@dataclass
+class Position:
+    """Where a run stands. `iteration` counts batches of one process since the start."""
+
+    iteration: int = 0
+    epoch: int = 0
+    best_value: Optional[float] = None
+    best_epoch: int = 0
+    history: "list[dict[str, Any]]" = field(default_factory=list)
+    averages: "Optional[list[float]]" = None
+
+
+class Trainer:
+    """Trains the model of a checked configuration (`ppcls.config.load_config`).
+
+    Everything is built, checked and, if `Global.checkpoints` is set, restored by the constructor;
+    `fit` runs the epochs.
+
+    Raises:
+        UserError: the configuration, the data or the checkpoint cannot be used.
+    """
+
+    def __init__(self, config: "dict[str, Any]"):
+        for section in ("DataLoader", "Loss", "Optimizer"):
+            if not config.get(section):
+                raise ConfigError(f"{section}: training needs this section")
+        self.config = config
+        self.options = GlobalOptions(**config.get("Global", {}))
+        self.arch_name = arch_name(config)
+        self.folder = Path(self.options.output_dir) / self.arch_name
+        self.environment = prepare_environment(self.options.device)
+        log_file = self.folder / "train.log" if self.environment.is_main else None
+        init_logger(log_file, rank=self.environment.rank)
+
+        seed_everything(self.options.seed)
+        self.model = build_model(config["Arch"])
+        if self.options.pretrained_model:
+            tensors, path = load_weights_for_inference(self.options.pretrained_model)
+            load_weights(self.model, tensors, source=str(path))
+        self._build_data()
+        self._build_optimization()
+        self.position = Position()
+        if self.options.checkpoints:
+            self._resume(self.options.checkpoints)
+
+    # ---------------------------------------------------------------- building
+
+    def _build_data(self) -> None:
+        config, environment = self.config, self.environment
+        class_num = self.model.class_num
+        where = {"seed": self.options.seed, "rank": environment.rank}
+        where["world_size"] = environment.world_size
+        sections = config["DataLoader"]
+        if not sections.get("Train"):
+            raise ConfigError("DataLoader.Train: training needs this section")
+        self.loader = build_loader(sections["Train"], "Train", class_num=class_num, **where)
+        datasets = {"DataLoader.Train.dataset": self.loader.dataset}
+        eval_loader = None
+        if self.options.eval_during_train:
+            if not sections.get("Eval"):
+                raise ConfigError(
+                    "DataLoader.Eval: evaluation during training needs this section; "
+                    "or set Global.eval_during_train: false"
+                )
+            eval_loader = build_loader(sections["Eval"], "Eval", class_num=class_num, **where)
+            datasets["DataLoader.Eval.dataset"] = eval_loader.dataset
+        check_before_training(datasets, class_num, self.folder)
+        self.eval_loader = eval_loader
+
+    def _build_optimization(self) -> None:
+        config, options = self.config, self.options
+        losses = config["Loss"]
+        if not losses.get("Train"):
+            raise ConfigError("Loss.Train: training needs at least one loss")
+        self.loss = CombinedLoss(losses["Train"])
+        metrics = config.get("Metric") or {}
+        self.train_metrics = build_metrics(metrics.get("Train"))
+        self.precision = MixedPrecision(
+            AMPOptions(**config["AMP"]) if config.get("AMP") else None, options.device
+        )
+        self.steps_per_epoch = -(-len(self.loader) // options.update_freq)
+        self.optimizer, self.schedule = build_optimizer(
+            config["Optimizer"],
+            model=self.model,
+            epochs=options.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+        self.model, self.optimizer = self.precision.decorate(self.model, self.optimizer)
+        ema = EMAOptions(**config["EMA"]) if config.get("EMA") is not None else None
+        self.ema = ExponentialMovingAverage(self.model, ema.decay) if ema else None
+        self.network = self.model
+        if options.to_static:
+            self.network = paddle.jit.to_static(self.network)
+        if self.environment.world_size > 1:
+            self.network = paddle.DataParallel(self.network)
+        self.evaluator = None
+        if self.eval_loader is not None:
+            self.evaluator = Evaluator(
+                self.eval_loader,
+                CombinedLoss(losses["Eval"]) if losses.get("Eval") else None,
+                build_metrics(metrics.get("Eval")),
+                self.environment,
+                self.precision,
+                options.print_batch_step,
+            )
+
+    # ---------------------------------------------------------------- the loop
+
+    def fit(self) -> "dict[str, Any]":
+        """Trains to the last epoch; returns the summary also written to `train_results.json`.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM came; `latest` is saved.
+            TrainingError: the loss is no longer a number.
+        """
+        self._announce()
+        self.scalars = ScalarWriter(
+            self.folder, self.options.use_visualdl and self.environment.is_main
+        )
+        with StopRequest() as stop:
+            while self.position.epoch < self.options.epochs:
+                row = self._train_epoch(stop)
+                row.update(self._evaluate_epoch())
+                self._finish_epoch(row)
+        self.scalars.close()
+        self.loader.close()
+        summary = self._summary()
+        if self.environment.is_main:
+            logger.info(f"Training finished; checkpoints, history and log are in {self.folder}")
+        return summary
+
+    def _train_epoch(self, stop: StopRequest) -> "dict[str, Any]":
+        options, position = self.options, self.position
+        epoch, count = position.epoch, len(self.loader)
+        done = position.iteration - epoch * count
+        self.loader.set_epoch(epoch, start_step=done)
+        self.network.train()
+        averages = RunningAverages([*self.loss.names, "loss"])
+        if position.averages is not None:
+            averages.load_state(position.averages)
+            position.averages = None
+        for metric in self.train_metrics:
+            metric.reset()
+        progress = EpochProgress(
+            "Train",
+            epoch + 1,
+            options.epochs,
+            count,
+            done=done,
+            total_left=options.epochs * count - position.iteration,
+            visible=self.environment.is_main,
+        )
+        for batch in self.loader:
+            progress.data_ready()
+            step_ends = self._train_step(batch, progress.position, averages)
+            progress.step_done(len(batch.labels))
+            position.iteration += 1
+            is_last = progress.position == count
+            if progress.position % options.print_batch_step == 0 or is_last:
+                self._report(progress, averages)
+            if not step_ends or is_last:
+                continue
+            if self._should_stop(stop, progress.position):
+                progress.close()
+                self._save(LATEST, averages)
+                logger.info(f"Saved {self.folder / LATEST} at iteration {position.iteration}")
+                raise Interrupted(stop.signum or signal.SIGTERM)
+            every = options.save_interval_steps
+            if every and position.iteration % every == 0:
+                self._save(LATEST, averages)
+        timing = progress.close()
+        position.epoch += 1
+        row = {"epoch": position.epoch, "lr": self.schedule.get_lr()}
+        row.update({f"train_{name}": value for name, value in averages.compute().items()})
+        row.update({f"train_{name}": value for name, value in self._train_metric_values().items()})
+        row.update(timing)
+        return row
+
+    def _train_step(self, batch: Any, position: int, averages: RunningAverages) -> bool:
+        """Forward, backward and, when its group of iterations is complete, an optimizer step."""
+        options = self.options
+        count = len(self.loader)
+        first_of_group = position - position % options.update_freq
+        group = min(options.update_freq, count - first_of_group)
+        step_ends = position - first_of_group == group - 1
+
+        seed_step(options.seed, self.environment.rank, self.position.iteration)
+        with self._gradient_sync(step_ends):
+            with self.precision.autocast():
+                outputs = self.network(batch.images)
+            losses = self.loss(outputs, batch.labels)
+            self.precision.backward(losses["loss"] / group)
+        if step_ends:
+            self.precision.step(self.optimizer)
+            self.optimizer.clear_grad()
+            self.schedule.step()
+            if self.ema is not None:
+                self.ema.update()
+        averages.update(losses, weight=len(batch.labels))
+        with paddle.no_grad():
+            for metric in self.train_metrics:
+                metric.update(outputs, batch.labels)
+        return step_ends
+
+    def _gradient_sync(self, step_ends: bool) -> "AbstractContextManager[Any]":
+        """Gradients are summed over processes once per optimizer step."""
+        if self.environment.world_size > 1 and not step_ends:
+            return self.network.no_sync()
+        return nullcontext()
+
+    def _report(self, progress: EpochProgress, averages: RunningAverages) -> None:
+        values = averages.compute()
+        if not math.isfinite(values["loss"]):
+            raise TrainingError(
+                f"the loss is {values['loss']} in epoch {self.position.epoch + 1}, iteration "
+                f"{progress.position}. Lower Optimizer.lr.learning_rate, clip gradients "
+                "(Optimizer.clip_grad: 1.0) or check the data; the last good checkpoint is "
+                f"{self.folder / LATEST}"
+            )
+        rate = {f"lr({self.schedule.name})": self.schedule.get_lr()}
+        values = {**self._train_metric_values(), **values}
+        progress.log_iteration({**rate, **values}, self.environment.world_size)
+        self.scalars.add("train", {"lr": self.schedule.get_lr(), **values}, self.position.iteration)
+
+    def _train_metric_values(self) -> "dict[str, float]":
+        values: dict[str, float] = {}
+        for metric in self.train_metrics:
+            values.update(metric.compute())
+        return values
+
+    def _should_stop(self, stop: StopRequest, position: int) -> bool:
+        """Whether a signal came. Processes agree on it, at iterations that all of them reach."""
+        if self.environment.world_size > 1 and position % self.options.print_batch_step:
+            return False
+        return self.environment.any(stop.signum is not None)
+
+    # ---------------------------------------------------------------- ends of epochs
+
+    def _evaluate_epoch(self) -> "dict[str, float]":
+        epoch, epochs = self.position.epoch, self.options.epochs
+        is_due = epoch % self.options.eval_interval == 0 or epoch == epochs
+        if self.evaluator is None or not is_due:
+            return {}
+        with self.ema.average_weights() if self.ema else nullcontext():
+            results = self.evaluator.evaluate(self.model, epoch, epochs)
+        self.scalars.add("eval", results, epoch)
+        return {f"eval_{name}": value for name, value in results.items()}
+
+    def _finish_epoch(self, row: "dict[str, Any]") -> None:
+        position = self.position
+        position.history.append(row)
+        value = self._main_value(row)
+        is_best = value is not None and (position.best_value is None or value > position.best_value)
+        if is_best:
+            position.best_value, position.best_epoch = value, position.epoch
+            self._save(BEST)
+        if value is not None and self.environment.is_main:
+            best = f"{abs(position.best_value):.5f} (epoch {position.best_epoch})"
+            logger.info(f"[Eval][Epoch {position.epoch}][best metric: {best}]")
+        if position.epoch % self.options.save_interval == 0:
+            self._save(f"epoch_{position.epoch}")
+        self._save(LATEST)
+        if self.environment.is_main:
+            write_history(self.folder, self._summary(), position.history)
+
+    def _main_value(self, row: "dict[str, Any]") -> Optional[float]:
+        """What decides which model is best: the first metric, else the negated loss."""
+        values = {key: value for key, value in row.items() if key.startswith("eval_")}
+        if not values:
+            return None
+        metrics = [key for key in values if key.startswith("eval_top")]
+        return values[metrics[0]] if metrics else -values["eval_loss"]
+
+    def _summary(self) -> "dict[str, Any]":
+        return {
+            "arch": self.arch_name,
+            "epochs": self.options.epochs,
+            "best_metric": self.position.best_value,
+            "best_epoch": self.position.best_epoch,
+            "folder": str(self.folder),
+        }
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def _save(self, name: str, averages: Optional[RunningAverages] = None) -> None:
+        """Saves a checkpoint; a full disk costs this checkpoint, not the run."""
+        if self.environment.is_main:
+            try:
+                save_checkpoint(self.folder, name, self._checkpoint(averages))
+            except OSError as error:
+                logger.error(
+                    f"{self.folder / name} could not be saved ({error}); the checkpoint before it "
+                    "is intact and training goes on"
+                )
+        self.environment.barrier()
+
+    def _checkpoint(self, averages: Optional[RunningAverages]) -> Checkpoint:
+        position = {**asdict(self.position), "averages": averages.state() if averages else None}
+        return Checkpoint(
+            weights=as_arrays(self.model.state_dict()),
+            optimizer=collect_state(self.optimizer, self.model),
+            ema=as_arrays(self.ema.state_dict()) if self.ema else None,
+            states={
+                "arch": self.arch_name,
+                "position": position,
+                "iterations_per_epoch": len(self.loader),
+                "seed": self.options.seed,
+                "scaler": self.precision.state(),
+                "config": to_plain(self.config),
+            },
+        )
+
+    def _resume(self, prefix: str) -> None:
+        checkpoint = load_checkpoint(prefix)
+        states = checkpoint.states
+        load_weights(self.model, checkpoint.weights, source=f"the checkpoint {prefix}")
+        if checkpoint.optimizer is None:
+            raise CheckpointError(f"{prefix} holds no optimizer state to resume from")
+        restore_state(self.optimizer, self.model, checkpoint.optimizer)
+        if self.ema is not None:
+            if checkpoint.ema is None:
+                raise CheckpointError(
+                    f"{prefix} holds no averaged weights, but the EMA section is set; remove the "
+                    "section, or start from the weights with Global.pretrained_model"
+                )
+            self.ema.set_state_dict(checkpoint.ema)
+        self.precision.load_state(states["scaler"])
+        self.position = Position(**states["position"])
+        count = len(self.loader)
+        if states["iterations_per_epoch"] != count:
+            logger.warning(
+                f"{prefix} was saved with {states['iterations_per_epoch']} iterations an epoch, "
+                f"now there are {count}: going on from the start of epoch {self.position.epoch + 1}"
+            )
+            self.position.iteration = self.position.epoch * count
+            self.position.averages = None
+        if states["seed"] != self.options.seed:
+            logger.warning(
+                f"Global.seed is {self.options.seed}, the checkpoint's was {states['seed']}: "
+                "the run goes on, but not as it would have uninterrupted"
+            )
+        logger.info(
+            f"Resumed from {prefix}: epoch {self.position.epoch + 1}, "
+            f"iteration {self.position.iteration}"
+        )
+
+    def _announce(self) -> None:
+        if not self.environment.is_main:
+            return
+        resolved = self.folder / "config.yaml"
+        save_config(self.config, resolved)
+        parameters = sum(p.size for p in self.model.parameters() if not p.stop_gradient)
+        logger.info(
+            f"{self.arch_name}: {parameters / 1e6:.2f} M parameters; "
+            f"{len(self.loader.dataset)} training images, {len(self.loader)} iterations an epoch "
+            f"in each of {self.environment.world_size} process(es), device "
+            f"{self.environment.device}; configuration saved to {resolved}"
+        )
+
+
+def arch_name(config: "dict[str, Any]") -> str:
+    """The name of the configured model, which is also its output folder's."""
+    return parse_spec(config["Arch"])[0]

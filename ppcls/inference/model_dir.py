@@ -1,0 +1,119 @@
+"""The layout of an exported folder, in one place.
+
+inference.json | inference.pdmodel   the program (new format | legacy format)
+inference.pdiparams                  its weights
+inference.onnx                       the same model for ONNX Runtime
+inference.yml                        input shape, preprocessing, postprocess, label names
+export_report.json                   how far each engine is from the model in training
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import yaml
+
+from ppcls.config import load_yaml, to_plain
+from ppcls.errors import ConfigError
+from ppcls.utils import atomic
+
+STEM = "inference"
+PROGRAM, LEGACY_PROGRAM, PARAMS, ONNX = ".json", ".pdmodel", ".pdiparams", ".onnx"
+DESCRIPTION, REPORT = "inference.yml", "export_report.json"
+
+
+@dataclass
+class Description:
+    """What `inference.yml` says."""
+
+    model_name: str
+    image_shape: "list[int]"
+    transform_ops: "list[Any]"
+    postprocess: "dict[str, Any]"
+    #: "prob": the program ends in a softmax; "logits": it does not.
+    output: str = "prob"
+    #: Identifies the weights, so that files of different models are never mixed in one folder.
+    weights_sha256: str = ""
+    label_names: "dict[int, str]" = field(default_factory=dict)
+    versions: "dict[str, str]" = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Writes `inference.yml`; the sections are PaddleClas's."""
+        document = {
+            "Global": {
+                "model_name": self.model_name,
+                "image_shape": self.image_shape,
+                "output": self.output,
+                "weights_sha256": self.weights_sha256,
+                "versions": self.versions,
+            },
+            "PreProcess": {"transform_ops": self.transform_ops},
+            "PostProcess": self.postprocess,
+            "label_names": self.label_names,
+        }
+        text = yaml.safe_dump(to_plain(document), sort_keys=False, allow_unicode=True)
+        atomic.write_text(folder / DESCRIPTION, text)
+
+    @classmethod
+    def read(cls, folder: Union[str, Path]) -> "Description":
+        """Reads `inference.yml`.
+
+        Raises:
+            ConfigError: the folder is not an export; says which command makes one.
+        """
+        path = Path(folder) / DESCRIPTION
+        if not path.exists():
+            raise ConfigError(
+                f"{folder} is not an exported model, it has no {DESCRIPTION}; make one with "
+                "tools/export_model.py"
+            )
+        document = load_yaml(path)
+        try:
+            return cls(
+                model_name=document["Global"]["model_name"],
+                image_shape=document["Global"]["image_shape"],
+                transform_ops=document["PreProcess"]["transform_ops"],
+                postprocess=document["PostProcess"],
+                output=document["Global"]["output"],
+                weights_sha256=document["Global"].get("weights_sha256", ""),
+                label_names=document.get("label_names") or {},
+                versions=document["Global"].get("versions") or {},
+            )
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: the key {error} is missing") from error
+
+
+def find_file(folder: Union[str, Path], suffix: str) -> Optional[Path]:
+    """`inference<suffix>` in `folder`, or None."""
+    path = Path(folder) / f"{STEM}{suffix}"
+    return path if path.exists() else None
+
+
+def find_program(folder: Union[str, Path]) -> "tuple[Path, Path]":
+    """Program and weights for Paddle Inference, the new format first.
+
+    Raises:
+        ConfigError: one of them is missing.
+    """
+    program = find_file(folder, PROGRAM) or find_file(folder, LEGACY_PROGRAM)
+    params = find_file(folder, PARAMS)
+    if program is None or params is None:
+        raise ConfigError(
+            f"{folder} holds no model for Paddle Inference: {STEM}{PROGRAM} or "
+            f"{STEM}{LEGACY_PROGRAM}, with {STEM}{PARAMS}; make one with tools/export_model.py"
+        )
+    return program, params
+
+
+def find_onnx(folder: Union[str, Path]) -> Path:
+    """The ONNX file of `folder`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    path = find_file(folder, ONNX)
+    if path is None:
+        raise ConfigError(
+            f"{folder} holds no {STEM}{ONNX}; make one with tools/export_model.py --format onnx"
+        )
+    return path

@@ -1,0 +1,131 @@
+"""Prediction: one loop for every engine and for the model in training."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable, Union
+
+import numpy as np
+
+from ppcls.data.transform import build_transforms
+from ppcls.errors import DataError
+from ppcls.inference.engines import create_engine
+from ppcls.inference.image_source import Image, NamedImage, expand, read_image
+from ppcls.inference.model_dir import Description
+from ppcls.inference.postprocess import softmax
+from ppcls.registry import POSTPROCESSES
+
+
+class PredictionPipeline:
+    """Images -> preprocessing -> engine -> postprocess.
+
+    Args:
+        run: (B, C, H, W) float32 -> (B, class_num) float32.
+        transform_ops: the preprocessing, as in YAML.
+        postprocess: the postprocess, as in YAML.
+        output: what `run` returns, "prob" or "logits".
+        label_names: names of classes, unless the postprocess names a file of its own.
+        batch_size: images per call of `run`.
+    """
+
+    def __init__(
+        self,
+        run: "Callable[[np.ndarray], np.ndarray]",
+        transform_ops: "list[Any]",
+        postprocess: "dict[str, Any]",
+        output: str = "prob",
+        label_names: "dict[int, str] | None" = None,
+        batch_size: int = 1,
+    ):
+        self.run = run
+        self.transforms = build_transforms(transform_ops)
+        self.postprocess = POSTPROCESSES.build(postprocess)
+        if label_names and not self.postprocess.label_names:
+            self.postprocess.set_label_names(label_names)
+        self.output = output
+        self.batch_size = batch_size
+
+    def predict(self, source: "Union[Image, list[Image]]") -> "list[dict[str, Any]]":
+        """Predictions of every image of `source` (see `ppcls.inference.image_source.expand`).
+
+        Returns:
+            a dictionary per image, `{"class_ids", "scores", "label_names", "file_name"}`, or
+            `{"file_name", "error"}` for one that cannot be read.
+        """
+        return list(self.predict_iter(source))
+
+    def predict_iter(self, source: "Union[Image, list[Image]]") -> "Iterator[dict[str, Any]]":
+        """As `predict`, a batch at a time, in the order of the images."""
+        batch: list[NamedImage] = []
+        for image in expand(source):
+            batch.append(image)
+            if len(batch) == self.batch_size:
+                yield from self._predict_batch(batch)
+                batch = []
+        if batch:
+            yield from self._predict_batch(batch)
+
+    def preprocess(self, image: Image) -> np.ndarray:
+        """One image -> (C, H, W) float32.
+
+        Raises:
+            DataError: it cannot be read or decoded.
+        """
+        return self.transforms(read_image(image))
+
+    def _predict_batch(self, batch: "list[NamedImage]") -> "Iterator[dict[str, Any]]":
+        inputs, errors = [], {}
+        for position, (_, image) in enumerate(batch):
+            try:
+                inputs.append(self.preprocess(image))
+            except DataError as error:
+                errors[position] = str(error)
+        results = iter(self._run(np.stack(inputs)) if inputs else ())
+        for position, (name, _) in enumerate(batch):
+            if position in errors:
+                yield {"file_name": name, "error": errors[position]}
+            else:
+                yield {**next(results), "file_name": name}
+
+    def _run(self, images: np.ndarray) -> "list[dict[str, Any]]":
+        outputs = self.run(images)
+        return self.postprocess(softmax(outputs) if self.output == "logits" else outputs)
+
+
+class Predictor(PredictionPipeline):
+    """Predicts with an exported folder; everything it needs to know stands in the folder.
+
+    Args:
+        model_dir: the folder that `tools/export_model.py` wrote.
+        engine: "paddle", "onnxruntime" or "auto" (see `ppcls.inference.engines`).
+        batch_size: images per run of the engine.
+        device: "cpu" or "gpu".
+        threads: CPU threads of one run.
+        topk: classes per prediction; None keeps the exported setting.
+
+    Raises:
+        ConfigError: the folder, its files, or the engine cannot be used.
+    """
+
+    def __init__(
+        self,
+        model_dir: Union[str, Path],
+        engine: str = "auto",
+        batch_size: int = 1,
+        device: str = "cpu",
+        threads: int = 1,
+        topk: "int | None" = None,
+    ):
+        description = Description.read(model_dir)
+        self.engine = create_engine(model_dir, engine, device, threads)
+        self.description = description
+        postprocess = dict(description.postprocess)
+        if topk is not None:
+            postprocess = {"name": "Topk", "topk": topk}
+        super().__init__(
+            self.engine.run,
+            description.transform_ops,
+            postprocess,
+            description.output,
+            description.label_names,
+            batch_size,
+        )
