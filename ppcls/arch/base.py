@@ -6,6 +6,7 @@ from typing import Optional, TypedDict
 import paddle
 from paddle import nn
 
+from ppcls.arch.layers.weight_init import init_trunc_normal
 from ppcls.errors import ConfigError, UserError
 
 
@@ -108,6 +109,5 @@ def linear_head(channels: int, class_num: int) -> nn.Layer:
     if class_num == 0:
         return nn.Identity()
     head = nn.Linear(channels, class_num)
-    nn.initializer.TruncatedNormal(std=0.02)(head.weight)
-    nn.initializer.Constant(0.0)(head.bias)
+    init_trunc_normal(head)
     return head

@@ -137,14 +137,16 @@ class DualStreamBlock(nn.Layer):
         """Both streams and their alignment: (B, C_g + C_l, H, W) -> (B, C_l + C_g, H, W)."""
         if not self.global_channels:
             return self._local_stream(x)
+        g = x
+        if self.local_channels:
+            g, l = paddle.split(x, [self.global_channels, self.local_channels], axis=1)  # noqa: E741
+            l = self._local_stream(l)  # noqa: E741
         H, W = x.shape[2:]
         grid = self._grid(H, W)
-        g = resize_bilinear(x[:, : self.global_channels], grid)
-        g = self._global_stream(paddle.transpose(paddle.flatten(g, 2), [0, 2, 1]))  # B, N, C_g
-        if self.local_channels:
-            l = self._local_stream(x[:, self.global_channels :])  # noqa: E741
-            if self.alignment:
-                l, g = self._align(l, g)  # noqa: E741
+        g = paddle.flatten(resize_bilinear(g, grid), 2)
+        g = self._global_stream(paddle.transpose(g, [0, 2, 1]))  # B, N, C_g
+        if self.alignment:
+            l, g = self._align(l, g)  # noqa: E741
         g = paddle.reshape(paddle.transpose(g, [0, 2, 1]), [0, self.global_channels, *grid])
         g = resize_bilinear(g, (H, W))
         return paddle.concat([l, g], axis=1) if self.local_channels else g
@@ -186,7 +188,7 @@ class DualStreamBlock(nn.Layer):
         head_width = self.aligned_channels // self.num_heads
         l_qkv = self.cross_channel_up_conv(self.norm_conv2(l))
         l_qkv = paddle.reshape(l_qkv, [0, 3, self.num_heads, head_width, H * W])
-        q_l, k_l, v_l = l_qkv[:, 0], l_qkv[:, 1], l_qkv[:, 2]
+        q_l, k_l, v_l = paddle.unbind(l_qkv, axis=1)
         q_g, k_g, v_g = self._split_tokens(self.cross_channel_up_sa(self.norm_sa2(g)))
 
         scores = matmul(q_l, self._scaled(k_g), transpose_x=True, transpose_y=True)
@@ -203,8 +205,7 @@ class DualStreamBlock(nn.Layer):
         """(B, N, 3 * heads * d) -> queries, keys and values (B, heads, N, d) each."""
         N, C = qkv.shape[1:]
         qkv = paddle.reshape(qkv, [0, N, 3, self.num_heads, C // (3 * self.num_heads)])
-        qkv = paddle.transpose(qkv, [2, 0, 3, 1, 4])
-        return qkv[0], qkv[1], qkv[2]
+        return tuple(paddle.unbind(paddle.transpose(qkv, [2, 0, 3, 1, 4]), axis=0))
 
     def _join_tokens(self, x: paddle.Tensor) -> paddle.Tensor:
         """(B, heads, N, d) -> (B, N, heads * d)."""
