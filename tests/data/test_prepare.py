@@ -9,8 +9,8 @@ import pytest
 from pictures import encode, make_picture
 from PIL import Image
 
-from ppcls.data.dataset.imagenet import ImageNetDataset
 from ppcls.commands import main
+from ppcls.data.dataset.imagenet import ImageNetDataset
 from ppcls.data.prepare import prepare_folder, stratified_split
 from ppcls.errors import DataError
 
