@@ -20,6 +20,7 @@ COMMANDS = {
     "eval": "eval",
     "infer": "infer",
     "export": "export_model",
+    "predict": "predict",
     "check-config": "check_config",
     "list-models": "list_models",
     "prepare-dataset": "prepare_dataset",

@@ -101,6 +101,7 @@ class Predictor(PredictionPipeline):
         device: "cpu" or "gpu".
         threads: CPU threads of one run.
         topk: classes per prediction; None keeps the exported setting.
+        use_onednn: for Paddle Inference on CPUs.
 
     Raises:
         ConfigError: the folder, its files, or the engine cannot be used.
@@ -114,9 +115,10 @@ class Predictor(PredictionPipeline):
         device: str = "cpu",
         threads: int = 1,
         topk: "int | None" = None,
+        use_onednn: bool = True,
     ):
         description = Description.read(model_dir)
-        self.engine = create_engine(model_dir, engine, device, threads)
+        self.engine = create_engine(model_dir, engine, device, threads, use_onednn)
         self.description = description
         postprocess = dict(description.postprocess)
         if topk is not None:

@@ -10,7 +10,11 @@ ENGINES = ("paddle", "onnxruntime")
 
 
 def create_engine(
-    folder: Union[str, Path], engine: str = "auto", device: str = "cpu", threads: int = 1
+    folder: Union[str, Path],
+    engine: str = "auto",
+    device: str = "cpu",
+    threads: int = 1,
+    use_onednn: bool = True,
 ) -> Any:
     """The engine called `engine` on the model in `folder`.
 
@@ -19,6 +23,7 @@ def create_engine(
             an ONNX file (the faster of the two there), Paddle Inference otherwise.
         device: "cpu" or "gpu".
         threads: CPU threads of one prediction.
+        use_onednn: for Paddle Inference on CPUs.
 
     Raises:
         ConfigError: the engine is unknown, or its file or its package is missing.
@@ -29,7 +34,7 @@ def create_engine(
     if engine == "paddle":
         from ppcls.inference.engines.paddle_engine import PaddleEngine
 
-        return PaddleEngine(folder, device, threads)
+        return PaddleEngine(folder, device, threads, use_onednn)
     if engine == "onnxruntime":
         from ppcls.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 
