@@ -1,5 +1,6 @@
 """The protocol that every model of ours answers to, and pyramid features on top of it."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Optional, TypedDict
 
@@ -8,6 +9,10 @@ from paddle import nn
 
 from ppcls.arch.layers.weight_init import init_trunc_normal
 from ppcls.errors import ConfigError, UserError
+
+# Paddle warns once that its `split` is not PyTorch's, and that batch normalisation does its work.
+for message in (r"\s*Non compatible API", "When training, we now always track global mean"):
+    warnings.filterwarnings("ignore", message=message)
 
 
 class FeatureInfo(TypedDict):

@@ -228,7 +228,7 @@ def split_channels(channels: int, num_heads: int, alpha: float) -> "tuple[int, i
     if channels % num_heads:
         raise ConfigError(f"{channels} channels cannot be divided among {num_heads} heads")
     width = channels // num_heads
-    global_width = width - int(width * (1 - alpha))
+    global_width = int(width * alpha + 0.5)
     if 0 < alpha < 1 and global_width in (0, width):
         raise ConfigError(
             f"alpha {alpha} leaves one stream without channels: with {channels} channels and "
