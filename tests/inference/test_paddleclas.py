@@ -46,9 +46,8 @@ def test_paddleclas_predicts_the_same_classes(tmp_path, photo):
     command = Path(sys.executable).parent / "paddleclas"
     if not command.exists():
         pytest.skip(f"PaddleClas is not installed beside {sys.executable}")
-    config = write_training_config(
-        tmp_path, build_seeded(ARCH), ARCH, TRANSFORMS_224, [3, 224, 224], topk=5
-    )
+    model = build_seeded(ARCH, head_scale=0.003)
+    config = write_training_config(tmp_path, model, ARCH, TRANSFORMS_224, [3, 224, 224], topk=5)
     done = run_script("tools/export_model.py", "-c", config, "--format", "legacy")
     assert done.returncode == 0, done.stderr
     ours = Predictor(tmp_path / "exported", engine="paddle").predict(photo)[0]
@@ -66,7 +65,12 @@ def test_paddleclas_predicts_the_same_classes(tmp_path, photo):
         timeout=120,
         check=False,
     )
-    found = re.search(r"class_ids: \[([^\]]*)\]", done.stdout + done.stderr)
-    assert found, done.stdout + done.stderr
-    assert [int(i) for i in found.group(1).split(",")] == ours["class_ids"]
+    output = done.stdout + done.stderr
+    found = re.search(r"class_ids: \[([^\]]*)\], scores: \[([^\]]*)\]", output)
+    assert found, output
+    class_ids, scores = found.groups()
     assert len(set(ours["scores"])) == 5
+    assert [int(i) for i in class_ids.split(",")] == ours["class_ids"]
+    assert [float(s) for s in scores.split(",")] == pytest.approx(
+        ours["scores"], rel=1e-3, abs=2e-5
+    )
