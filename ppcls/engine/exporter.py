@@ -222,10 +222,10 @@ def _move_into_place(staging: Path, folder: Path, description: Description) -> "
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / DESCRIPTION).exists():
         try:
-            same_model = Description.read(folder).weights_sha256 == description.weights_sha256
+            same_program = _is_same_program(Description.read(folder), description)
         except ConfigError:
-            same_model = False
-        if not same_model:
+            same_program = False
+        if not same_program:
             for suffix in (PROGRAM, LEGACY_PROGRAM, PARAMS, ONNX):
                 (folder / f"{STEM}{suffix}").unlink(missing_ok=True)
     moved = []
@@ -233,6 +233,14 @@ def _move_into_place(staging: Path, folder: Path, description: Description) -> "
         path.replace(folder / path.name)
         moved.append(folder / path.name)
     return moved
+
+
+def _is_same_program(one: Description, other: Description) -> bool:
+    """Whether files of both exports may stand in one folder under one `inference.yml`."""
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("model_name", "image_shape", "output", "weights_sha256")
+    )
 
 
 def _weights_sha256(model: paddle.nn.Layer) -> str:

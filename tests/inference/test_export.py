@@ -157,6 +157,14 @@ def test_another_model_replaces_every_file_of_the_older(exported, tmp_path):
     )
 
 
+def test_other_output_of_the_same_weights_replaces_every_file(model, tmp_path):
+    folder = tmp_path / "inference"
+    export_model(model, folder, new_description(), formats=("pir", "onnx"))
+    export_model(model, folder, new_description(output="logits"))
+    # It ends in a softmax, which inference.yml now denies.
+    assert not (folder / "inference.onnx").exists()
+
+
 def test_formats_are_checked_before_anything_is_written(model, tmp_path):
     with pytest.raises(ConfigError, match=r"unknown export format 'onyx'.*onnx"):
         export_model(model, tmp_path / "out", new_description(), formats=("onyx",))
@@ -185,3 +193,10 @@ def test_legacy_export_by_command(model, training_config, tmp_path):
     description = Description.read(folder)
     assert description.label_names == LABELS
     assert description.postprocess == {"name": "Topk", "topk": 3}
+    # The other format beside it, in its own run.
+    export_model(model, folder, new_description())
+    assert {"inference.pdmodel", "inference.json"} <= set(contents(folder))
+    for program in ("inference.json", "inference.pdmodel"):
+        actual = create_engine(folder, "paddle").run(batch)
+        assert np.abs(actual - expected).max() / np.abs(expected).max() <= 1e-4
+        (folder / program).unlink()
