@@ -166,6 +166,7 @@ class Trainer:
         with StopRequest() as stop:
             while self.position.epoch < self.options.epochs:
                 row = self._train_epoch(stop)
+                self._average_statistics()
                 row.update(self._evaluate_epoch())
                 self._finish_epoch(row)
         self.scalars.close()
@@ -281,6 +282,25 @@ class Trainer:
         return self.environment.any(stop.signum is not None)
 
     # ---------------------------------------------------------------- ends of epochs
+
+    @paddle.no_grad()
+    def _average_statistics(self) -> None:
+        """Makes the running statistics of batch norms the mean over processes.
+
+        Each process has seen its own images; without this, each would evaluate its own model, and
+        none of them but the first's would be saved.
+        """
+        if self.environment.world_size == 1:
+            return
+        buffers = {name for name, _ in self.model.named_buffers()}
+        states = [self.model.state_dict(use_hook=False)]
+        if self.ema is not None:
+            states.append(self.ema.state_dict())
+        for state in states:
+            for name in sorted(buffers & state.keys()):
+                if paddle.is_floating_point(state[name]):
+                    mean = self.environment.sum(paddle.clone(state[name]))
+                    paddle.assign(mean / self.environment.world_size, output=state[name])
 
     def _evaluate_epoch(self) -> "dict[str, float]":
         epoch, epochs = self.position.epoch, self.options.epochs
