@@ -292,15 +292,20 @@ class Trainer:
         """
         if self.environment.world_size == 1:
             return
-        buffers = {name for name, _ in self.model.named_buffers()}
+        # Paddle keeps running statistics among the parameters, not the buffers.
+        statistics = [
+            f"{name}.{kind}"
+            for name, layer in self.model.named_sublayers()
+            for kind in ("_mean", "_variance")
+            if isinstance(getattr(layer, kind, None), paddle.Tensor)
+        ]
         states = [self.model.state_dict(use_hook=False)]
         if self.ema is not None:
             states.append(self.ema.state_dict())
         for state in states:
-            for name in sorted(buffers & state.keys()):
-                if paddle.is_floating_point(state[name]):
-                    mean = self.environment.sum(paddle.clone(state[name]))
-                    paddle.assign(mean / self.environment.world_size, output=state[name])
+            for name in statistics:
+                total = self.environment.sum(paddle.clone(state[name]))
+                paddle.assign(total / self.environment.world_size, output=state[name])
 
     def _evaluate_epoch(self) -> "dict[str, float]":
         epoch, epochs = self.position.epoch, self.options.epochs
