@@ -74,7 +74,7 @@ def load_weights(
     own = model.state_dict()
     report = LoadReport()
     heads = getattr(model, "head_layers", _USUAL_HEADS) if ignore_head else ()
-    for name in tensors.keys() | own.keys():
+    for name in {**own, **tensors}:
         if name.partition(".")[0] in heads:
             report.skipped.append(name)
         elif name not in tensors:
@@ -85,9 +85,6 @@ def load_weights(
             report.mismatched[name] = (list(own[name].shape), list(tensors[name].shape))
         else:
             report.loaded.append(name)
-    order = {name: position for position, name in enumerate([*own, *tensors])}
-    for names in (report.loaded, report.skipped, report.missing, report.unexpected):
-        names.sort(key=order.__getitem__)
     if (strict and not report.fits) or not report.loaded:
         raise CheckpointError(f"{source} do not fit the model{_advice(report, model)}\n{report}")
     for name in report.loaded:

@@ -15,8 +15,10 @@ from ppcls.errors import CheckpointError
 
 PathLike = Union[str, Path]
 
-#: (module, name) that a file may mention. NumPy 2 renamed `numpy.core` to `numpy._core`.
+#: (module, name) that a file may mention. Pickle protocol 2 uses Python 2's names of modules, and
+#: NumPy 2 renamed `numpy.core` to `numpy._core`.
 _ALLOWED = {
+    ("__builtin__", "tuple"),
     ("builtins", "tuple"),
     ("collections", "OrderedDict"),
     ("_codecs", "encode"),
