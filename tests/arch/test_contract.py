@@ -5,6 +5,9 @@ A new family adds its small members to `TINY`; `test_every_family_is_covered` fa
 
 import functools
 import inspect
+import os
+import subprocess
+import sys
 
 import numpy as np
 import paddle
@@ -21,7 +24,8 @@ from ppcls.registry import ARCHS
 from ppcls.utils.weight_file import read_tensors
 from tests.arch.exported import export, operators, run_onnx, run_paddle
 
-#: Case -> (Arch section, sizes (H, W) it is run at). The first size is also exported.
+#: Case -> (Arch section, sizes (H, W) it is run at). The first size is also exported, that of
+#: cases without a dash in the legacy format too.
 _DSNET = {
     "name": "DSNet",
     "embed_dim": [16, 32, 48, 64],
@@ -245,3 +249,20 @@ def test_exported_program_computes_the_same(case, tmp_path):
             run_onnx(program, part),
         ):
             np.testing.assert_allclose(logits, expected[:batch], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("case", [case for case in TINY if "-" not in case])
+def test_legacy_program_computes_the_same(case, tmp_path, repo_root):
+    subprocess.run(
+        [sys.executable, "-m", "tests.arch.legacy_export", case, str(tmp_path)],
+        cwd=repo_root,
+        env={**os.environ, "FLAGS_enable_pir_api": "0"},
+        check=True,
+        capture_output=True,
+    )
+    expected = np.load(tmp_path / "expected.npy")
+    x = images(TINY[case][1][0], batch=3).numpy()
+    for onednn in (False, True):
+        logits = run_paddle(tmp_path / "inference.pdmodel", x, onednn)
+        tolerance = 1e-5 * np.abs(expected).max()
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance)

@@ -1,0 +1,21 @@
+"""Exports a case of the contract in the legacy program format: `legacy_export CASE FOLDER`.
+
+A process of its own, because Paddle reads `FLAGS_enable_pir_api` when it is imported.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from tests.arch.exported import export
+from tests.arch.test_contract import TINY, build, images
+
+if __name__ == "__main__":
+    case, folder = sys.argv[1], Path(sys.argv[2])
+    size = TINY[case][1][0]
+    model = build(case)
+    export(model, folder, (3, *size))
+    with paddle.no_grad():
+        np.save(folder / "expected.npy", model(images(size, batch=3)).numpy())
