@@ -136,7 +136,7 @@ OPTIMIZERS = Registry(
 LRS = Registry("lr", package="ppcls.optimizer", runtime=("epochs", "steps_per_epoch"))
 DATASETS = Registry("dataset", package="ppcls.data.dataset", runtime=("seed",))
 SAMPLERS = Registry(
-    "sampler", package="ppcls.data", runtime=("dataset", "seed", "rank", "world_size")
+    "sampler", package="ppcls.data.sampler", runtime=("dataset", "seed", "rank", "world_size")
 )
 TRANSFORMS = Registry("transform", package="ppcls.data.transform")
 BATCH_TRANSFORMS = Registry(
