@@ -1,1 +1,5 @@
-"""Data: datasets, transforms, batch transforms, samplers and the loader; import the one you need."""
+"""From list files and images to batches.
+
+`transform`, `dataset`, `batch_transform` and `sampler` work on NumPy arrays and do not import
+Paddle; `loader` makes the tensors.
+"""
