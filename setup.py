@@ -38,7 +38,6 @@ setup(
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["ppcls=ppcls.commands:console"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],

@@ -30,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 _ALIGNMENT = 64
 
 
-class RemoteTraceback(Exception):  # noqa: N818  (it is shown as the heading of a traceback)
+class RemoteTraceback(Exception):
     """The cause of an exception that came from a worker: its traceback, as text."""
 
     def __str__(self) -> str:
