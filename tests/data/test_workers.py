@@ -166,6 +166,8 @@ def test_workers_end_with_the_main_process(blow, repo_root):
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        # A shell starts background jobs with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     pids = [int(pid) for pid in main.stdout.readline().split()]
     assert len(pids) == 3
