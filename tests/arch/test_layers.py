@@ -15,6 +15,7 @@ from ppcls.arch.layers import (
     stochastic_depth_rates,
 )
 from ppcls.arch.layers.resize import interpolation_weights
+from ppcls.errors import ConfigError
 from tests.arch.exported import export, operators, run_onnx, run_paddle
 
 
@@ -122,7 +123,7 @@ def test_drop_path_drops_samples_and_keeps_the_mean():
     assert abs(y.mean() - 1) < 0.03
     layer.eval()
     assert layer(x) is x
-    with pytest.raises(ValueError, match="lies in"):
+    with pytest.raises(ConfigError, match="below 1, received 1"):
         DropPath(1.0)
 
 

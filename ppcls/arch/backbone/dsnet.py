@@ -23,6 +23,7 @@ from ppcls.arch.layers import (
     ChannelLinear,
     DropPath,
     PointwiseConv2D,
+    gelu,
     init_trunc_normal,
     matmul,
     recompute,
@@ -32,6 +33,8 @@ from ppcls.arch.layers import (
 from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ppcls.errors import ConfigError
 from ppcls.registry import ARCHS
+
+PerStage = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
 
 
 class PatchEmbed(nn.Layer):
@@ -55,7 +58,7 @@ class Mlp(nn.Layer):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        x = self.dropout(F.gelu(self.fc1(x)))
+        x = self.dropout(gelu(self.fc1(x)))
         return self.dropout(self.fc2(x))
 
 
@@ -269,10 +272,10 @@ class DSNet(Model):
         self,
         class_num: NonNegativeInt = 1000,
         in_chans: PositiveInt = 3,
-        embed_dim: "list[PositiveInt]" = (64, 128, 320, 512),
-        depth: "list[PositiveInt]" = (2, 2, 4, 1),
-        num_heads: "list[PositiveInt]" = (1, 2, 5, 8),
-        downsamples: "list[PositiveInt]" = (8, 4, 2, 2),
+        embed_dim: PerStage = (64, 128, 320, 512),
+        depth: PerStage = (2, 2, 4, 1),
+        num_heads: PerStage = (1, 2, 5, 8),
+        downsamples: PerStage = (8, 4, 2, 2),
         alpha: Probability = 0.5,
         alignment: bool = True,
         mlp_ratio: PositiveFloat = 4.0,

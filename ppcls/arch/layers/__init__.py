@@ -2,6 +2,7 @@
 
 from ppcls.arch.layers.channel_linear import ChannelLinear
 from ppcls.arch.layers.drop_path import DropPath, stochastic_depth_rates
+from ppcls.arch.layers.gelu import gelu
 from ppcls.arch.layers.matmul import matmul
 from ppcls.arch.layers.pointwise import PointwiseConv2D
 from ppcls.arch.layers.recompute import recompute
@@ -12,6 +13,7 @@ __all__ = [
     "ChannelLinear",
     "DropPath",
     "PointwiseConv2D",
+    "gelu",
     "init_trunc_normal",
     "matmul",
     "recompute",

@@ -7,6 +7,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppcls.errors import ConfigError
+
 
 class DropPath(nn.Layer):
     """Zeroes whole samples with probability `rate` and scales the others by 1 / (1 - rate).
@@ -17,7 +19,7 @@ class DropPath(nn.Layer):
     def __init__(self, rate: float = 0.0):
         super().__init__()
         if not 0 <= rate < 1:
-            raise ValueError(f"a stochastic depth rate lies in [0, 1), received {rate}")
+            raise ConfigError(f"a stochastic depth rate is at least 0 and below 1, received {rate}")
         self.rate = rate
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
