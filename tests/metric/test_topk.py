@@ -78,8 +78,9 @@ def test_a_state_is_a_copy(predictions):
     assert metric.compute() == {}
 
 
-def test_k_above_the_number_of_classes_is_reported_once(caplog):
-    logging.getLogger("ppcls").propagate = True
+def test_k_above_the_number_of_classes_is_reported_once(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("ppcls"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("ppcls"), "propagate", True)
     logits, labels = np.eye(3, dtype="float32"), np.array([0, 1, 0])
     with caplog.at_level("WARNING", logger="ppcls"):
         metric = feed(topk([1, 5]), np.tile(logits, (2, 1)), np.tile(labels, 2), [3, 3])
