@@ -86,7 +86,9 @@ def load_weights(
         else:
             report.loaded.append(name)
     if (strict and not report.fits) or not report.loaded:
-        raise CheckpointError(f"{source} do not fit the model{_advice(report, model)}\n{report}")
+        raise CheckpointError(
+            f"{source}: the tensors do not fit the model{_advice(report, model)}\n{report}"
+        )
     for name in report.loaded:
         # `to_tensor` reads uint16, as which Paddle saves bfloat16, as bfloat16.
         own[name].set_value(paddle.cast(paddle.to_tensor(tensors[name]), own[name].dtype))

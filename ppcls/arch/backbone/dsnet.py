@@ -138,21 +138,22 @@ class DualStreamBlock(nn.Layer):
 
     def mix(self, x: paddle.Tensor) -> paddle.Tensor:
         """Both streams and their alignment: (B, C_g + C_l, H, W) -> (B, C_l + C_g, H, W)."""
-        if not self.global_channels:
+        C_g, C_l = self.global_channels, self.local_channels
+        if C_g == 0:
             return self._local_stream(x)
-        g = x
-        if self.local_channels:
-            g, l = paddle.split(x, [self.global_channels, self.local_channels], axis=1)  # noqa: E741
-            l = self._local_stream(l)  # noqa: E741
+        coarse = x
+        if C_l > 0:
+            coarse, local = paddle.split(x, [C_g, C_l], axis=1)
+            local = self._local_stream(local)
         H, W = x.shape[2:]
         grid = self._grid(H, W)
-        g = paddle.flatten(resize_bilinear(g, grid), 2)
-        g = self._global_stream(paddle.transpose(g, [0, 2, 1]))  # B, N, C_g
+        tokens = paddle.transpose(paddle.flatten(resize_bilinear(coarse, grid), 2), [0, 2, 1])
+        tokens = self._global_stream(tokens)  # B, N, C_g
         if self.alignment:
-            l, g = self._align(l, g)  # noqa: E741
-        g = paddle.reshape(paddle.transpose(g, [0, 2, 1]), [0, self.global_channels, *grid])
-        g = resize_bilinear(g, (H, W))
-        return paddle.concat([l, g], axis=1) if self.local_channels else g
+            local, tokens = self._align(local, tokens)
+        coarse = paddle.reshape(paddle.transpose(tokens, [0, 2, 1]), [0, C_g, *grid])
+        coarse = resize_bilinear(coarse, (H, W))
+        return paddle.concat([local, coarse], axis=1) if C_l > 0 else coarse
 
     def functional_macs(self, x: paddle.Tensor) -> "dict[str, int]":
         """MACs of the attention products, which no sub-layer computes, for a batch x."""
@@ -167,32 +168,30 @@ class DualStreamBlock(nn.Layer):
         """Height and width of the global stream."""
         return max(1, height // self.downsample), max(1, width // self.downsample)
 
-    def _local_stream(self, l: paddle.Tensor) -> paddle.Tensor:  # noqa: E741
+    def _local_stream(self, local: paddle.Tensor) -> paddle.Tensor:
         """Intra-scale propagation at full resolution: (B, C_l, H, W), kept."""
-        return l + self.conv(self.norm_conv1(l))
+        return local + self.conv(self.norm_conv1(local))
 
-    def _global_stream(self, g: paddle.Tensor) -> paddle.Tensor:
+    def _global_stream(self, tokens: paddle.Tensor) -> paddle.Tensor:
         """Intra-scale propagation on the coarse grid: (B, N, C_g), kept."""
-        q, k, v = self._split_tokens(self.channel_up(self.norm_sa1(g)))  # B, heads, N, d
+        q, k, v = self._split_tokens(self.channel_up(self.norm_sa1(tokens)))  # B, heads, N, d
         weights = self._attention_weights(matmul(self._scaled(q), k, transpose_y=True))
-        return g + self.dropout(self._join_tokens(matmul(weights, v)))
+        return tokens + self.dropout(self._join_tokens(matmul(weights, v)))
 
     def _align(
-        self,
-        l: paddle.Tensor,  # noqa: E741
-        g: paddle.Tensor,
+        self, local: paddle.Tensor, tokens: paddle.Tensor
     ) -> "tuple[paddle.Tensor, paddle.Tensor]":
         """Inter-scale alignment: local (B, C_l, H, W) and global (B, N, C_g), kept.
 
-        Local queries, keys and values stay channels first, (B, heads, d, H * W): every product
-        below takes them as they lie.
+        Queries, keys and values of the local stream stay channels first, (B, heads, d, H * W):
+        every product below takes them as they lie.
         """
-        H, W = l.shape[2:]
+        H, W = local.shape[2:]
         head_width = self.aligned_channels // self.num_heads
-        l_qkv = self.cross_channel_up_conv(self.norm_conv2(l))
-        l_qkv = paddle.reshape(l_qkv, [0, 3, self.num_heads, head_width, H * W])
-        q_l, k_l, v_l = paddle.unbind(l_qkv, axis=1)
-        q_g, k_g, v_g = self._split_tokens(self.cross_channel_up_sa(self.norm_sa2(g)))
+        qkv = self.cross_channel_up_conv(self.norm_conv2(local))
+        qkv = paddle.reshape(qkv, [0, 3, self.num_heads, head_width, H * W])
+        q_l, k_l, v_l = paddle.unbind(qkv, axis=1)
+        q_g, k_g, v_g = self._split_tokens(self.cross_channel_up_sa(self.norm_sa2(tokens)))
 
         scores = matmul(q_l, self._scaled(k_g), transpose_x=True, transpose_y=True)
         weights = self._attention_weights(scores)  # B, heads, H * W, N
@@ -200,9 +199,9 @@ class DualStreamBlock(nn.Layer):
         h_l = self.dropout(paddle.flatten(h_l, 1, 2))  # B, C_a, H * W
         h_l = paddle.reshape(self.fuse_channel_conv(h_l), [0, self.local_channels, H, W])
 
-        weights = self._attention_weights(matmul(self._scaled(q_g), k_l))  # B, heads, N, HW
+        weights = self._attention_weights(matmul(self._scaled(q_g), k_l))  # B, heads, N, H * W
         h_g = self.dropout(self._join_tokens(matmul(weights, v_l, transpose_y=True)))
-        return l + h_l, g + self.fuse_channel_sa(h_g)
+        return local + h_l, tokens + self.fuse_channel_sa(h_g)
 
     def _split_tokens(self, qkv: paddle.Tensor) -> "tuple[paddle.Tensor, ...]":
         """(B, N, 3 * heads * d) -> queries, keys and values (B, heads, N, d) each."""
@@ -261,8 +260,8 @@ class DSNet(Model):
         drop_rate: dropout after the first embedding, after attention and inside the MLPs.
         attn_drop_rate: dropout on attention weights.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
-        use_recompute: in training, keep only the input of each block and compute it again in the
-            backward pass.
+        use_recompute: in eager training, keep only the input of each block and compute it again in
+            the backward pass.
 
     Raises:
         ConfigError: the four stages do not fit together.
@@ -344,8 +343,9 @@ class DSNet(Model):
         return levels
 
     def _run(self, blocks: nn.LayerList, x: paddle.Tensor) -> paddle.Tensor:
+        recomputes = self.use_recompute and self.training and paddle.in_dynamic_mode()
         for block in blocks:
-            x = recompute(block, x) if self.use_recompute and self.training else block(x)
+            x = recompute(block, x) if recomputes else block(x)
         return x
 
 
