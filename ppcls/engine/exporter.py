@@ -111,8 +111,8 @@ def _check_formats(formats: Sequence[str]) -> None:
         raise ConfigError(f"unknown export format {unknown[0]!r}; known: {', '.join(FORMATS)}")
     if "legacy" in formats and "pir" in formats:
         raise ConfigError(
-            "one process can write one program format: export 'pir' and 'legacy' in two runs "
-            "(into the same folder if you like)"
+            "one process can write one program format: export 'pir' and 'legacy' in two runs, "
+            "into two folders"
         )
     if "legacy" in formats and paddle.get_flags("FLAGS_enable_pir_api")["FLAGS_enable_pir_api"]:
         raise ConfigError(
@@ -228,6 +228,10 @@ def _move_into_place(staging: Path, folder: Path, description: Description) -> "
         if not same_program:
             for suffix in (PROGRAM, LEGACY_PROGRAM, PARAMS, ONNX):
                 (folder / f"{STEM}{suffix}").unlink(missing_ok=True)
+    # The order of the tensors in .pdiparams belongs to one program: the other must not stay beside.
+    for suffix in (PROGRAM, LEGACY_PROGRAM):
+        if not (staging / f"{STEM}{suffix}").exists():
+            (folder / f"{STEM}{suffix}").unlink(missing_ok=True)
     moved = []
     for path in sorted(staging.iterdir()):
         path.replace(folder / path.name)
