@@ -63,7 +63,7 @@ class AMPOptions:
     """Mixed precision."""
 
     use_amp: bool = True
-    #: Computation type; null chooses float16 on GPUs and bfloat16 on CPUs.
+    #: Computation type; null chooses float16. CPUs compute in float32.
     dtype: Optional[Literal["float16", "bfloat16"]] = None
     level: Literal["O1", "O2"] = "O1"
     #: Initial scale of the float16 loss.

@@ -23,10 +23,11 @@ class MixedPrecision:
         self.scaler: Optional[paddle.amp.GradScaler] = None
         if self.options is None:
             return
-        self.dtype = self.options.dtype or ("bfloat16" if device == "cpu" else "float16")
-        if device == "cpu" and self.dtype == "float16":
-            logger.warning("AMP: CPUs have no float16 arithmetic, computing in bfloat16 instead")
-            self.dtype = "bfloat16"
+        if device == "cpu":
+            logger.warning("AMP: Paddle has no mixed precision on CPUs, computing in float32")
+            self.options = None
+            return
+        self.dtype = self.options.dtype or "float16"
         if self.dtype == "float16":
             self.scaler = paddle.amp.GradScaler(
                 init_loss_scaling=self.options.scale_loss,
