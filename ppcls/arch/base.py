@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Optional, TypedDict
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -63,6 +64,14 @@ class Model(nn.Layer):
         """Replaces the head by a freshly initialised one; 0 removes it."""
         self.class_num = class_num
         self.head = linear_head(self.feature_info[-1]["channels"], class_num)
+
+    def fit_tables(self, tensors: "dict[str, np.ndarray]") -> "dict[str, np.ndarray]":
+        """Published tensors, with position tables of another image size resized to this model's.
+
+        `load_weights` calls it on all tensors of a file, by structured name and in Paddle's
+        layout. A family with such tables overrides it; by default nothing changes.
+        """
+        return tensors
 
     def check_input_size(self, x: paddle.Tensor) -> None:
         """Raises a `UserError` for images (B, C, H, W) whose size the model cannot take."""

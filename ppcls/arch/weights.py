@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppcls.arch.base import Model
 from ppcls.errors import CheckpointError
 
 #: Names of the classifier in models that do not say so themselves (those of `paddleclas`).
@@ -71,6 +72,8 @@ def load_weights(
         CheckpointError: with `strict`, lists every tensor that is missing, unknown or of another
             shape; without, when no tensor fits at all.
     """
+    if isinstance(model, Model):
+        tensors = model.fit_tables(dict(tensors))
     own = model.state_dict()
     report = LoadReport()
     heads = getattr(model, "head_layers", _USUAL_HEADS) if ignore_head else ()

@@ -14,7 +14,7 @@ from ppcls.arch.layers import (
     resize_bilinear,
     stochastic_depth_rates,
 )
-from ppcls.arch.layers.resize import interpolation_weights
+from ppcls.arch.layers.resize import bilinear_weights
 from ppcls.errors import ConfigError
 from tests.arch.exported import export, operators, run_onnx, run_paddle
 
@@ -42,9 +42,9 @@ def test_resize_is_paddles_bilinear(size, target):
 
 def test_shrinking_by_a_factor_takes_the_middle_of_each_cell():
     x = np.arange(8.0)
-    np.testing.assert_array_equal(interpolation_weights(8, 2) @ x, [1.5, 5.5])
-    np.testing.assert_array_equal(interpolation_weights(8, 4) @ x, [0.5, 2.5, 4.5, 6.5])
-    np.testing.assert_array_equal(interpolation_weights(6, 2) @ x[:6], [1, 4])
+    np.testing.assert_array_equal(bilinear_weights(8, 2) @ x, [1.5, 5.5])
+    np.testing.assert_array_equal(bilinear_weights(8, 4) @ x, [0.5, 2.5, 4.5, 6.5])
+    np.testing.assert_array_equal(bilinear_weights(6, 2) @ x[:6], [1, 4])
 
 
 class _Resized(nn.Layer):

@@ -1,22 +1,28 @@
 """Layers that several families share, one idea per file."""
 
+from ppcls.arch.layers.adaptive_pool import adaptive_avg_pool2d
 from ppcls.arch.layers.channel_linear import ChannelLinear
 from ppcls.arch.layers.drop_path import DropPath, stochastic_depth_rates
+from ppcls.arch.layers.dynamic_conv import dynamic_depthwise_conv2d, dynamic_depthwise_conv2d_macs
 from ppcls.arch.layers.gelu import gelu
 from ppcls.arch.layers.matmul import matmul
 from ppcls.arch.layers.pointwise import PointwiseConv2D
 from ppcls.arch.layers.recompute import recompute
-from ppcls.arch.layers.resize import resize_bilinear
+from ppcls.arch.layers.resize import resize_bicubic, resize_bilinear
 from ppcls.arch.layers.weight_init import init_trunc_normal
 
 __all__ = [
     "ChannelLinear",
     "DropPath",
     "PointwiseConv2D",
+    "adaptive_avg_pool2d",
+    "dynamic_depthwise_conv2d",
+    "dynamic_depthwise_conv2d_macs",
     "gelu",
     "init_trunc_normal",
     "matmul",
     "recompute",
+    "resize_bicubic",
     "resize_bilinear",
     "stochastic_depth_rates",
 ]

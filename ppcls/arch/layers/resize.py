@@ -1,15 +1,12 @@
-"""Bilinear resizing as what it is: a product with one fixed matrix per axis.
-
-`F.interpolate` computes the same, but oneDNN in Paddle 3.3 cannot run its operator. Products run
-everywhere, and on CPUs they beat strided slices and pooling by far.
-"""
-
-import functools
+"""Bilinear and bicubic resizing as fixed matrices (why: see `axis_matrices`)."""
 
 import numpy as np
 import paddle
 
-from ppcls.arch.layers.matmul import matmul
+from ppcls.arch.layers.axis_matrices import map_axes
+
+#: Steepness of the cubic kernel of Keys (1981); PyTorch, Paddle and OpenCV use this value.
+_CUBIC_A = -0.75
 
 
 def resize_bilinear(x: paddle.Tensor, size: "tuple[int, int]") -> paddle.Tensor:
@@ -22,22 +19,18 @@ def resize_bilinear(x: paddle.Tensor, size: "tuple[int, int]") -> paddle.Tensor:
     Returns:
         (B, C, h, w).
     """
-    C, H, W = x.shape[1:]
-    h, w = size
-    if (h, w) == (H, W):
-        return x
-    x = paddle.reshape(x, [-1, H, W])  # see `matmul` for why not four axes
-    if H == 1 or W == 1:
-        # A single row or column is repeated: oneDNN is not reliable where a product has one term.
-        x = paddle.tile(x, [1, h if H == 1 else 1, w if W == 1 else 1])
-    if h != H > 1:
-        x = matmul(_matrix(H, h, x), x)
-    if w != W > 1:
-        x = matmul(x, _matrix(W, w, x), transpose_y=True)
-    return paddle.reshape(x, [-1, C, h, w])
+    return map_axes(x, size, bilinear_weights)
 
 
-def interpolation_weights(in_size: int, out_size: int) -> np.ndarray:
+def resize_bicubic(x: paddle.Tensor, size: "tuple[int, int]") -> paddle.Tensor:
+    """Bicubic resize with half-pixel centres (`align_corners=False`), without antialiasing.
+
+    Shape: as `resize_bilinear`.
+    """
+    return map_axes(x, size, bicubic_weights)
+
+
+def bilinear_weights(in_size: int, out_size: int) -> np.ndarray:
     """(out_size, in_size): row i holds the weights of the input pixels in output pixel i.
 
     Shrinking by an integer factor d picks the middle of each cell of d pixels: the centre pixel
@@ -56,13 +49,21 @@ def interpolation_weights(in_size: int, out_size: int) -> np.ndarray:
     return weights
 
 
-def _matrix(in_size: int, out_size: int, x: paddle.Tensor) -> paddle.Tensor:
-    if paddle.in_dynamic_mode():
-        return _eager_matrix(in_size, out_size, x.dtype, str(x.place))
-    weights = interpolation_weights(in_size, out_size).astype("float32")
-    return paddle.cast(paddle.assign(weights), x.dtype)
+def bicubic_weights(in_size: int, out_size: int) -> np.ndarray:
+    """(out_size, in_size): as `bilinear_weights`; pixels beyond the border repeat the border's."""
+    centres = (np.arange(out_size) + 0.5) * (in_size / out_size) - 0.5
+    left = np.floor(centres).astype(int)
+    rows = np.arange(out_size)
+    weights = np.zeros((out_size, in_size))
+    for offset in (-1, 0, 1, 2):
+        distance = np.abs(centres - (left + offset))
+        column = np.clip(left + offset, 0, in_size - 1)
+        np.add.at(weights, (rows, column), _cubic(distance))
+    return weights
 
 
-@functools.lru_cache(maxsize=256)
-def _eager_matrix(in_size: int, out_size: int, dtype: paddle.dtype, place: str) -> paddle.Tensor:
-    return paddle.cast(paddle.to_tensor(interpolation_weights(in_size, out_size)), dtype)
+def _cubic(distance: np.ndarray) -> np.ndarray:
+    a, d = _CUBIC_A, distance
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((d - 5) * d + 8) * d * a - 4 * a
+    return np.where(d <= 1, near, far)
