@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ppcls.arch.pretrained import WeightRecord
 from ppcls.errors import CheckpointError
+from ppcls.utils.cache import cache_folder
 from ppcls.utils.logger import logger
 from ppcls.utils.weight_file import read_tensors
 
@@ -26,8 +27,7 @@ _CHUNK = 1 << 20
 
 def weights_folder() -> Path:
     """Where downloaded weights are kept."""
-    home = os.environ.get("LOGOCLAS_HOME") or Path.home() / ".cache" / "logoclas"
-    return Path(home) / "weights"
+    return cache_folder() / "weights"
 
 
 def fetch(record: WeightRecord) -> Path:

@@ -5,6 +5,11 @@ from ppcls.arch.layers.channel_linear import ChannelLinear
 from ppcls.arch.layers.drop_path import DropPath, stochastic_depth_rates
 from ppcls.arch.layers.dynamic_conv import dynamic_depthwise_conv2d, dynamic_depthwise_conv2d_macs
 from ppcls.arch.layers.gelu import gelu
+from ppcls.arch.layers.local_aggregation import (
+    local_aggregation,
+    local_aggregation_macs,
+    pad_neighbourhood,
+)
 from ppcls.arch.layers.matmul import matmul
 from ppcls.arch.layers.pointwise import PointwiseConv2D
 from ppcls.arch.layers.recompute import recompute
@@ -20,7 +25,10 @@ __all__ = [
     "dynamic_depthwise_conv2d_macs",
     "gelu",
     "init_trunc_normal",
+    "local_aggregation",
+    "local_aggregation_macs",
     "matmul",
+    "pad_neighbourhood",
     "recompute",
     "resize_bicubic",
     "resize_bilinear",

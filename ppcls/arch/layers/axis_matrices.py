@@ -1,8 +1,8 @@
 """Fixed linear maps along the height and the width of feature maps, as matrix products.
 
-Resizing and pooling are such maps. As products they run, and come out right, in every engine (oneDNN
-in Paddle 3.3 cannot run the interpolation operator, ONNX files get uneven pooling wrong), and on
-CPUs they beat strided slices and pooling by far.
+Resizing and pooling are such maps. As products they run, and come out right, in every engine
+(oneDNN in Paddle 3.3 cannot run the interpolation operator, ONNX files get uneven pooling wrong),
+and on CPUs they beat strided slices and pooling by far.
 """
 
 import functools

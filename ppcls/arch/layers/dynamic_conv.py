@@ -31,7 +31,7 @@ def dynamic_depthwise_conv2d(
     Returns:
         (B, C, H, W).
     """
-    C, H, W = x.shape[1:]
+    C = x.shape[1]
     y = _as_grouped_conv(x, kernels) if paddle.in_dynamic_mode() else _as_product(x, kernels)
     if bias is not None:
         y = y + paddle.reshape(bias, [-1, C, 1, 1])

@@ -1,0 +1,156 @@
+"""Weighted sums over the neighbourhood of every position, with weights of the position's own.
+
+The common core of inhomogeneous dynamic convolution (Li et al., arXiv 2103.06255; Han et al.,
+arXiv 2106.04263) and of self-attention over a window (Zhao et al., CVPR 2020).
+"""
+
+from collections.abc import Iterator
+from typing import Literal, Optional
+
+import paddle
+import paddle.nn.functional as F
+from paddle.autograd import PyLayer, PyLayerContext
+
+from ppcls.arch.layers.native import local_aggregation_operator
+from ppcls.errors import ConfigError, UserError
+
+
+def local_aggregation(
+    x: paddle.Tensor,
+    weights: paddle.Tensor,
+    padding: Literal["zero", "reflect"] = "zero",
+    channel_map: Literal["quotient", "modulo"] = "quotient",
+) -> paddle.Tensor:
+    """y[b, c, p] = sum over k of weights[b, g(c), k, p] * x[b, c, p + offset(k)].
+
+    The K x K neighbours are never stored side by side: training keeps the (padded) map and the
+    weights. A native operator computes it where `ppcls.arch.layers.native.build` has built one;
+    an exported program has one product for each of the K * K offsets.
+
+    Args:
+        x: (B, C, H, W); C, H and W must be known when a program is traced.
+        weights: (B, G, K * K, H, W), K odd, G a divisor of C; offsets row by row.
+        padding: what neighbours outside the map are: zeros, or the map mirrored at its edge.
+        channel_map: the group of channel c: "quotient" c // (C / G), "modulo" c % G.
+
+    Returns:
+        (B, C, H, W).
+
+    Raises:
+        ConfigError: groups that do not divide the channels, or no odd square of neighbours.
+        UserError: reflection needs a map higher and wider than K // 2.
+    """
+    C = x.shape[1]
+    G, window = weights.shape[1:3]
+    K = round(window**0.5)
+    if window != K * K or K % 2 == 0 or C % G:
+        raise ConfigError(
+            f"local_aggregation: {C} channels cannot take the weights of {G} groups and {window} "
+            "neighbours (groups divide channels, neighbours are an odd number squared)"
+        )
+    modulo = channel_map == "modulo"
+    padded = pad_neighbourhood(x, K, padding)
+    if not paddle.in_dynamic_mode():
+        return _sum_over_offsets(padded, weights, modulo)
+    if x.dtype in (paddle.float32, paddle.float64):
+        y = local_aggregation_operator(padded, weights, modulo)
+        if y is not None:
+            return y
+    return _Aggregation.apply(padded, weights, modulo)
+
+
+def pad_neighbourhood(x: paddle.Tensor, kernel_size: int, padding: str) -> paddle.Tensor:
+    """(B, C, H, W) -> (B, C, H + K - 1, W + K - 1), padded with zeros or by reflection.
+
+    Raises:
+        UserError: reflection needs a map higher and wider than K // 2.
+    """
+    H, W = x.shape[2:]
+    radius = kernel_size // 2
+    if radius == 0:
+        return x
+    if padding == "reflect":
+        if min(H, W) <= radius:
+            raise UserError(
+                f"a map of {H}x{W} cannot be mirrored by {radius} pixels, as its {kernel_size}x"
+                f"{kernel_size} neighbourhoods need: use larger images"
+            )
+        return F.pad(x, [radius] * 4, mode="reflect")
+    return F.pad(x, [radius] * 4)
+
+
+def local_aggregation_macs(weights_shape: "list[int]", channels: int) -> int:
+    """Multiply-accumulate operations for weights (B, G, K * K, H, W) and that many channels."""
+    B, _, window, H, W = weights_shape
+    return B * channels * window * H * W
+
+
+def _windows(padded: paddle.Tensor, height: int, width: int) -> "Iterator[paddle.Tensor]":
+    """The map seen from each neighbour: (B, C, H, W), offset by offset."""
+    K = padded.shape[2] - height + 1
+    for u in range(K):
+        rows = paddle.slice(padded, [2], [u], [u + height])
+        for v in range(K):
+            yield _contiguous(paddle.slice(rows, [3], [v], [v + width]))
+
+
+def _unbind_offsets(weights: paddle.Tensor) -> "list[paddle.Tensor]":
+    """(B, G, K * K, H, W) -> K * K tensors (B, G, H, W)."""
+    return [_contiguous(weight) for weight in paddle.unbind(weights, axis=2)]
+
+
+def _contiguous(x: paddle.Tensor) -> paddle.Tensor:
+    """In eager mode slices are views, and Paddle multiplies strided views ten times slower."""
+    return x.contiguous() if paddle.in_dynamic_mode() else x
+
+
+def _split_groups(x: paddle.Tensor, groups: int, modulo: bool) -> paddle.Tensor:
+    """(B, C, H, W) -> (B, G, C / G, H, W), or (B, C / G, G, H, W) for the modulo map."""
+    C, H, W = x.shape[1:]
+    axes = [C // groups, groups] if modulo else [groups, C // groups]
+    return paddle.reshape(x, [-1, *axes, H, W])
+
+
+def _sum_over_offsets(padded: paddle.Tensor, weights: paddle.Tensor, modulo: bool) -> paddle.Tensor:
+    C = padded.shape[1]
+    G, _, H, W = weights.shape[1:]
+    of_channels, y = 1 if modulo else 2, None
+    for window, weight in zip(_windows(padded, H, W), _unbind_offsets(weights)):
+        product = _split_groups(window, G, modulo) * paddle.unsqueeze(weight, of_channels)
+        y = product if y is None else y + product
+    return paddle.reshape(y, [-1, C, H, W])
+
+
+class _Aggregation(PyLayer):
+    """The pure-Paddle form for eager mode, which keeps its two inputs and nothing else."""
+
+    @staticmethod
+    def forward(
+        ctx: PyLayerContext, padded: paddle.Tensor, weights: paddle.Tensor, modulo: bool
+    ) -> paddle.Tensor:
+        ctx.save_for_backward(padded, weights)
+        ctx.modulo = modulo
+        return _sum_over_offsets(padded, weights, modulo)
+
+    @staticmethod
+    def backward(
+        ctx: PyLayerContext, y_gradient: paddle.Tensor
+    ) -> "tuple[Optional[paddle.Tensor], Optional[paddle.Tensor]]":
+        padded, weights = ctx.saved_tensor()
+        G, window, H, W = weights.shape[1:]
+        C, K = padded.shape[1], round(window**0.5)
+        of_channels = 1 if ctx.modulo else 2
+        y_gradient = _split_groups(y_gradient, G, ctx.modulo)
+        weight_gradients, padded_gradient = [], paddle.zeros_like(padded)
+        windows = _windows(padded, H, W)
+        by_offset = _unbind_offsets(weights)
+        for u in range(K):
+            row_gradient = paddle.zeros([*padded.shape[:2], H, padded.shape[3]], padded.dtype)
+            for v in range(K):
+                values = _split_groups(next(windows), G, ctx.modulo)
+                weight_gradients.append(paddle.sum(values * y_gradient, axis=of_channels))
+                product = y_gradient * paddle.unsqueeze(by_offset[u * K + v], of_channels)
+                product = paddle.reshape(product, [-1, C, H, W])
+                row_gradient = row_gradient + F.pad(product, [v, K - 1 - v, 0, 0])
+            padded_gradient = padded_gradient + F.pad(row_gradient, [0, 0, u, K - 1 - u])
+        return padded_gradient, paddle.stack(weight_gradients, axis=2)
