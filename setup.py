@@ -27,7 +27,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9",
     packages=find_packages(include=["ppcls", "ppcls.*"]),
-    package_data={"ppcls": ["py.typed"]},
+    package_data={
+        "ppcls": ["py.typed"],
+        "ppcls.arch.layers.native": ["*.h", "*.cc", "*.cu"],
+    },
     install_requires=[
         "numpy>=1.21",
         "opencv-python>=4.5",

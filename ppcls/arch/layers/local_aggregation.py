@@ -11,7 +11,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle.autograd import PyLayer, PyLayerContext
 
-from ppcls.arch.layers.native import local_aggregation_operator
+from ppcls.arch.layers import native
 from ppcls.errors import ConfigError, UserError
 
 
@@ -52,10 +52,8 @@ def local_aggregation(
     padded = pad_neighbourhood(x, K, padding)
     if not paddle.in_dynamic_mode():
         return _sum_over_offsets(padded, weights, modulo)
-    if x.dtype in (paddle.float32, paddle.float64):
-        y = local_aggregation_operator(padded, weights, modulo)
-        if y is not None:
-            return y
+    if native.use_built():
+        return native.local_aggregation(padded, weights, modulo)
     return _Aggregation.apply(padded, weights, modulo)
 
 
@@ -89,19 +87,26 @@ def _windows(padded: paddle.Tensor, height: int, width: int) -> "Iterator[paddle
     """The map seen from each neighbour: (B, C, H, W), offset by offset."""
     K = padded.shape[2] - height + 1
     for u in range(K):
-        rows = paddle.slice(padded, [2], [u], [u + height])
         for v in range(K):
-            yield _contiguous(paddle.slice(rows, [3], [v], [v + width]))
+            yield _part(padded, axes=[2, 3], starts=[u, v], sizes=[height, width])
 
 
-def _unbind_offsets(weights: paddle.Tensor) -> "list[paddle.Tensor]":
-    """(B, G, K * K, H, W) -> K * K tensors (B, G, H, W)."""
-    return [_contiguous(weight) for weight in paddle.unbind(weights, axis=2)]
+def _weights_of(weights: paddle.Tensor, offset: int) -> paddle.Tensor:
+    """(B, G, K * K, H, W) -> (B, G, 1, H, W)."""
+    return _part(weights, axes=[2], starts=[offset], sizes=[1])
 
 
-def _contiguous(x: paddle.Tensor) -> paddle.Tensor:
-    """In eager mode slices are views, and Paddle multiplies strided views ten times slower."""
-    return x.contiguous() if paddle.in_dynamic_mode() else x
+def _part(
+    x: paddle.Tensor, axes: "list[int]", starts: "list[int]", sizes: "list[int]"
+) -> paddle.Tensor:
+    """A slice. In eager mode Paddle's slices are views, with which it computes ten times slower
+    than with the copy that `crop` makes."""
+    if not paddle.in_dynamic_mode():
+        return paddle.slice(x, axes, starts, [s + n for s, n in zip(starts, sizes)])
+    shape, offsets = list(x.shape), [0] * x.ndim
+    for axis, start, size in zip(axes, starts, sizes):
+        shape[axis], offsets[axis] = size, start
+    return paddle.crop(x, shape, offsets)
 
 
 def _split_groups(x: paddle.Tensor, groups: int, modulo: bool) -> paddle.Tensor:
@@ -111,12 +116,19 @@ def _split_groups(x: paddle.Tensor, groups: int, modulo: bool) -> paddle.Tensor:
     return paddle.reshape(x, [-1, *axes, H, W])
 
 
+def _over_channels(weight: paddle.Tensor, modulo: bool) -> paddle.Tensor:
+    """(B, G, 1, H, W) as a factor of `_split_groups`."""
+    G, _, H, W = weight.shape[1:]
+    return paddle.reshape(weight, [-1, 1, G, H, W]) if modulo else weight
+
+
 def _sum_over_offsets(padded: paddle.Tensor, weights: paddle.Tensor, modulo: bool) -> paddle.Tensor:
     C = padded.shape[1]
     G, _, H, W = weights.shape[1:]
-    of_channels, y = 1 if modulo else 2, None
-    for window, weight in zip(_windows(padded, H, W), _unbind_offsets(weights)):
-        product = _split_groups(window, G, modulo) * paddle.unsqueeze(weight, of_channels)
+    y = None
+    for offset, window in enumerate(_windows(padded, H, W)):
+        weight = _over_channels(_weights_of(weights, offset), modulo)
+        product = _split_groups(window, G, modulo) * weight
         y = product if y is None else y + product
     return paddle.reshape(y, [-1, C, H, W])
 
@@ -137,20 +149,16 @@ class _Aggregation(PyLayer):
         ctx: PyLayerContext, y_gradient: paddle.Tensor
     ) -> "tuple[Optional[paddle.Tensor], Optional[paddle.Tensor]]":
         padded, weights = ctx.saved_tensor()
-        G, window, H, W = weights.shape[1:]
-        C, K = padded.shape[1], round(window**0.5)
-        of_channels = 1 if ctx.modulo else 2
+        G, _, H, W = weights.shape[1:]
+        C, height, width = padded.shape[1:]
         y_gradient = _split_groups(y_gradient, G, ctx.modulo)
         weight_gradients, padded_gradient = [], paddle.zeros_like(padded)
-        windows = _windows(padded, H, W)
-        by_offset = _unbind_offsets(weights)
-        for u in range(K):
-            row_gradient = paddle.zeros([*padded.shape[:2], H, padded.shape[3]], padded.dtype)
-            for v in range(K):
-                values = _split_groups(next(windows), G, ctx.modulo)
-                weight_gradients.append(paddle.sum(values * y_gradient, axis=of_channels))
-                product = y_gradient * paddle.unsqueeze(by_offset[u * K + v], of_channels)
-                product = paddle.reshape(product, [-1, C, H, W])
-                row_gradient = row_gradient + F.pad(product, [v, K - 1 - v, 0, 0])
-            padded_gradient = padded_gradient + F.pad(row_gradient, [0, 0, u, K - 1 - u])
+        for offset, window in enumerate(_windows(padded, H, W)):
+            products = _split_groups(window, G, ctx.modulo) * y_gradient
+            weight_gradients.append(paddle.sum(products, axis=1 if ctx.modulo else 2))
+            weight = _over_channels(_weights_of(weights, offset), ctx.modulo)
+            products = paddle.reshape(y_gradient * weight, [-1, C, H, W])
+            u, v = divmod(offset, width - W + 1)
+            margins = [v, width - W - v, u, height - H - u]
+            padded_gradient = padded_gradient + F.pad(products, margins)
         return padded_gradient, paddle.stack(weight_gradients, axis=2)

@@ -9,7 +9,6 @@ import functools
 import hashlib
 import platform
 from pathlib import Path
-from typing import Optional
 
 import paddle
 
@@ -17,7 +16,8 @@ from ppcls.errors import UserError
 from ppcls.utils.cache import cache_folder
 from ppcls.utils.logger import logger
 
-_FOLDER = Path(__file__).parent
+#: The C++ and CUDA sources.
+SOURCE_FOLDER = Path(__file__).parent
 _NAME = "ppcls_native"
 _CXX_FLAGS = ["-O3", "-march=native", "-fopenmp"]
 _CUDA_FLAGS = ["-O3"]
@@ -52,32 +52,49 @@ def build(verbose: bool = False) -> Path:
             "compiler (g++), and nvcc for a GPU build of Paddle; everything works without them, "
             "slower. --verbose shows the compiler's output"
         ) from error
-    _registered.cache_clear()
+    use_built.cache_clear()
     return library
 
 
-def local_aggregation_operator(
-    padded: paddle.Tensor, weights: paddle.Tensor, modulo: bool
-) -> Optional[paddle.Tensor]:
-    """The native form of `ppcls.arch.layers.local_aggregation`; None where it is not built.
+@functools.lru_cache(maxsize=1)
+def use_built() -> bool:
+    """Whether the native operators are there to be used; makes them known to Paddle.
+
+    Says once where to get them when they are not.
+    """
+    library = library_path()
+    if not library.exists():
+        logger.info(
+            "local_aggregation: computed with Paddle's own operators; tools/build_kernels.py "
+            "compiles a native one that is many times faster"
+        )
+        return False
+    paddle.base.core.load_op_meta_info_and_register_op(str(library))
+    return True
+
+
+def local_aggregation(padded: paddle.Tensor, weights: paddle.Tensor, modulo: bool) -> paddle.Tensor:
+    """The native form of `ppcls.arch.layers.local_aggregation`; only where `use_built()`.
 
     Args:
-        padded: (B, C, H + K - 1, W + K - 1), float32 or float64.
+        padded: (B, C, H + K - 1, W + K - 1); types of half precision are computed in float32.
         weights: (B, G, K * K, H, W).
         modulo: whether channel c takes its weights from group c % G, not c // (C / G).
 
     Returns:
         (B, C, H, W), differentiable by both tensors.
     """
-    if not _registered():
-        return None
-    return paddle._C_ops._run_custom_op("ppcls_local_aggregation", padded, weights, modulo)[0]
+    dtype = padded.dtype
+    if dtype not in (paddle.float32, paddle.float64):
+        padded, weights = paddle.cast(padded, "float32"), paddle.cast(weights, "float32")
+    y = paddle._C_ops._run_custom_op("ppcls_local_aggregation", padded, weights, modulo)[0]
+    return paddle.cast(y, dtype)
 
 
 def library_path() -> Path:
     """Where the compiled operators of these sources, this Paddle and this processor belong."""
     key = hashlib.sha256()
-    for path in sorted(_FOLDER.glob("*.*")):
+    for path in sorted(SOURCE_FOLDER.glob("*.*")):
         if path.suffix in (".h", ".cc", ".cu"):
             key.update(path.read_bytes())
     for part in (paddle.version.commit, str(paddle.is_compiled_with_cuda()), *_CXX_FLAGS):
@@ -87,9 +104,9 @@ def library_path() -> Path:
 
 
 def _sources() -> "list[Path]":
-    sources = [_FOLDER / "local_aggregation_op.cc"]
+    sources = [SOURCE_FOLDER / "local_aggregation_op.cc"]
     if paddle.is_compiled_with_cuda():
-        sources.append(_FOLDER / "local_aggregation_op.cu")
+        sources.append(SOURCE_FOLDER / "local_aggregation_op.cu")
     return sources
 
 
@@ -100,17 +117,3 @@ def _processor() -> str:
     except OSError:
         return platform.machine()
     return next((line for line in lines if line.startswith("flags")), platform.machine())
-
-
-@functools.lru_cache(maxsize=1)
-def _registered() -> bool:
-    """Whether Paddle knows the operators; loads the library when it is there."""
-    library = library_path()
-    if not library.exists():
-        logger.info(
-            "local_aggregation: computed with Paddle's own operators; tools/build_kernels.py "
-            "compiles a native one that is many times faster"
-        )
-        return False
-    paddle.base.core.load_op_meta_info_and_register_op(str(library))
-    return True
