@@ -101,8 +101,9 @@ def unfold_windows(x: paddle.Tensor, num_heads: int) -> paddle.Tensor:
     """
     H, W, C = x.shape[1:]
     d = C // num_heads
-    rows = F.pad(x, [1, W % _STRIDE, 1, H % _STRIDE], data_format="NHWC")
-    rows = paddle.reshape(rows, [-1, _padded_size(H) * _padded_size(W) * num_heads, d])
+    rows = paddle.reshape(x, [-1, H * W * num_heads, d])
+    # Zeros outside the map are one more row: oneDNN cannot pad a channels-last map.
+    rows = paddle.concat([rows, paddle.zeros_like(rows[:, :1])], axis=1)
     rows = paddle.gather(rows, _order(_unfold_order, H, W, num_heads), axis=1)
     return paddle.reshape(rows, [-1, _AREA, d])
 
@@ -163,17 +164,14 @@ def _eager_order(
     return paddle.to_tensor(make(*arguments), place=device)
 
 
-def _padded_size(size: int) -> int:
-    """Length of an axis with one zero before it, and one after it if it is odd."""
-    return size + 1 + size % _STRIDE
-
-
 def _unfold_order(height: int, width: int, num_heads: int) -> np.ndarray:
-    """For (window, head, position in the window): the row of (padded position, head)."""
+    """For (window, head, position in the window): the row of (position, head), the last outside."""
     h, w = window_grid(height, width)
     i, j, head, a, b = np.indices((h, w, num_heads, _KERNEL, _KERNEL)).reshape(5, -1)
-    position = (_STRIDE * i + a) * _padded_size(width) + _STRIDE * j + b
-    return position * num_heads + head
+    y, x = _STRIDE * i + a - 1, _STRIDE * j + b - 1
+    is_inside = (0 <= y) & (y < height) & (0 <= x) & (x < width)
+    rows = (y * width + x) * num_heads + head
+    return np.where(is_inside, rows, height * width * num_heads)
 
 
 def _fold_order(height: int, width: int, num_heads: int) -> np.ndarray:
