@@ -16,7 +16,7 @@ def check_before_training(
     Raises:
         DataError: lists every problem found.
     """
-    _refuse(_dataset_problems(datasets, class_num) + _output_problems(Path(output_dir)))
+    _refuse(_dataset_problems(datasets, class_num) + output_problems(Path(output_dir)))
 
 
 def check_datasets(datasets: "Mapping[str, Any]", class_num: int) -> None:
@@ -46,7 +46,8 @@ def _dataset_problems(datasets: "Mapping[str, Any]", class_num: int) -> "list[st
     ]
 
 
-def _output_problems(folder: Path) -> "list[str]":
+def output_problems(folder: Path) -> "list[str]":
+    """Makes the output folder; says what is wrong with it, in a sentence, if something is."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
