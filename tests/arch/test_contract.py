@@ -32,12 +32,41 @@ _DSNET = {
     "depth": [1, 1, 2, 1],
     "num_heads": [1, 2, 3, 4],
 }
+_DWNET = {"name": "DWNet", "embed_dim": 16, "depths": [1, 1, 2, 1]}
+_VOLO = {
+    "name": "VOLO",
+    "img_size": 64,
+    "layers": [1, 1, 1, 1],
+    "embed_dims": [16, 32, 32, 32],
+    "num_heads": [2, 4, 4, 4],
+    "stem_hidden_dim": 8,
+}
 TINY = {
     "DSNet": (_DSNET, [(96, 64), (32, 32)]),
     "DSNet-alpha0": ({**_DSNET, "alpha": 0.0}, [(32, 64), (64, 64)]),
     "DSNet-alpha1": ({**_DSNET, "alpha": 1.0}, [(32, 64), (64, 64)]),
     "DSNet-alpha0.25": ({**_DSNET, "alpha": 0.25, "depth": [1, 1, 1, 1]}, [(32, 32), (96, 96)]),
     "DSNet-unaligned": ({**_DSNET, "alignment": False}, [(64, 64), (32, 96)]),
+    "DWNet": (_DWNET, [(64, 96), (32, 32)]),
+    "DWNet-shared": (
+        {**_DWNET, "share_channels": 4, "se": True, "kernel_size": 3, "depths": [1, 2]},
+        [(40, 24), (8, 64)],
+    ),
+    "DWNet-dynamic": ({**_DWNET, "conv": "dynamic"}, [(64, 96), (32, 32)]),
+    "DWNet-dynamic-shared": (
+        {**_DWNET, "conv": "dynamic", "share_channels": 2, "depths": [1, 1, 1]},
+        [(48, 32)],
+    ),
+    "DWNet-inhomogeneous": (
+        {**_DWNET, "conv": "inhomogeneous", "group_channels": [2, 4, 8, 16]},
+        [(64, 96), (32, 64)],
+    ),
+    "VOLO": (_VOLO, [(72, 40), (64, 64), (50, 31)]),
+    "VOLO-even": ({**_VOLO, "img_size": 224, "post_layers": 1}, [(64, 96)]),
+    "VOLO-attention": ({**_VOLO, "mixer": "attention", "qkv_bias": True}, [(40, 64)]),
+    "VOLO-dwconv": ({**_VOLO, "mixer": "dwconv"}, [(72, 64)]),
+    "VOLO-mean": ({**_VOLO, "return_mean": True}, [(64, 72)]),
+    "VOLO-tokenless": ({**_VOLO, "return_mean": True, "post_layers": 0}, [(40, 40)]),
 }
 CLASSES = 7
 

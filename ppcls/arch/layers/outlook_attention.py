@@ -67,8 +67,10 @@ class OutlookAttention(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         H, W = x.shape[1:3]
         values = unfold_windows(self.v(x), self.num_heads)  # B * h * w * heads, 9, d
-        logits = self.attn(pool_windows(x)) * self.scale  # B, h, w, heads * 9 * 9
-        weights = F.softmax(paddle.reshape(logits, [-1, _AREA, _AREA]), axis=-1)
+        # The factor comes after the reshape: right after a linear layer over four axes, oneDNN
+        # silently drops it from programs of the legacy format.
+        logits = paddle.reshape(self.attn(pool_windows(x)), [-1, _AREA, _AREA])
+        weights = F.softmax(logits * self.scale, axis=-1)  # B * h * w * heads, 9, 9
         y = matmul(self.attention_dropout(weights), values)
         return self.dropout(self.proj(fold_windows(y, self.num_heads, (H, W))))
 
