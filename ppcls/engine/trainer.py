@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import paddle
 
 from ppcls.arch import build_model
@@ -18,6 +19,7 @@ from ppcls.engine.averages import RunningAverages
 from ppcls.engine.checkpoint import (
     BEST,
     LATEST,
+    STATES,
     Checkpoint,
     as_arrays,
     load_checkpoint,
@@ -162,7 +164,7 @@ class Trainer:
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM came; `latest` is saved.
-            TrainingError: the loss is no longer a number.
+            TrainingError: the loss or the weights are no longer numbers.
         """
         self._announce()
         self.scalars = ScalarWriter(
@@ -272,13 +274,19 @@ class Trainer:
 
     def _check_loss(self, progress: EpochProgress, values: "dict[str, float]") -> None:
         """Ends a run that has failed, before it saves what it made of the weights."""
-        if math.isfinite(values["loss"]):
-            return
-        raise TrainingError(
-            f"the loss is {values['loss']} in epoch {self.position.epoch + 1}, iteration "
-            f"{progress.position}. Lower Optimizer.lr.learning_rate, clip gradients "
-            "(Optimizer.clip_grad: 1.0) or check the data; the last good checkpoint is "
-            f"{self.folder / LATEST}"
+        if not math.isfinite(values["loss"]):
+            raise self._failure(
+                f"the loss is {values['loss']} in epoch {self.position.epoch + 1}, iteration "
+                f"{progress.position}"
+            )
+
+    def _failure(self, what: str) -> TrainingError:
+        latest = self.folder / LATEST
+        is_saved = Path(f"{latest}{STATES}").exists()
+        saved = f"the last good checkpoint is {latest}" if is_saved else "no checkpoint was saved"
+        return TrainingError(
+            f"{what}. Lower Optimizer.lr.learning_rate, clip gradients (Optimizer.clip_grad: 1.0) "
+            f"or check the data; {saved}"
         )
 
     def _train_metric_values(self) -> "dict[str, float]":
@@ -379,8 +387,15 @@ class Trainer:
 
     def _checkpoint(self, averages: Optional[RunningAverages]) -> Checkpoint:
         position = {**asdict(self.position), "averages": averages.state() if averages else None}
+        weights = as_arrays(self.model.state_dict())
+        broken = [name for name, value in weights.items() if not np.isfinite(value).all()]
+        if broken:
+            raise self._failure(
+                f"{len(broken)} tensors of the model ({broken[0]} first) hold infinite values "
+                f"or NaN after iteration {self.position.iteration}"
+            )
         return Checkpoint(
-            weights=as_arrays(self.model.state_dict()),
+            weights=weights,
             optimizer=collect_state(self.optimizer, self.model),
             ema=as_arrays(self.ema.state_dict()) if self.ema else None,
             states={

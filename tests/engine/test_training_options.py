@@ -346,6 +346,23 @@ def test_weights_of_a_run_that_failed_are_not_saved(make_config, tmp_path):
     assert all(np.isfinite(value).all() for value in saved.weights.values())
 
 
+def test_broken_weights_are_not_saved(make_config, tmp_path):
+    """A step can break the weights while its own loss still was a number."""
+    trainer = Trainer(make_config(save_interval_steps=1, output_dir=str(tmp_path)))
+    step, calls = trainer.precision.step, []
+
+    def break_at_the_second(optimizer):
+        step(optimizer)
+        calls.append(optimizer)
+        if len(calls) == 2:
+            trainer.model.head.bias.set_value(paddle.full([CLASSES], float("inf")))
+
+    trainer.precision.step = break_at_the_second
+    with pytest.raises(TrainingError, match=r"1 tensors of the model \(head\.bias first\)"):
+        trainer.fit()
+    assert np.isfinite(weights(tmp_path)["head.bias"]).all()
+
+
 def test_a_diverging_run_fails_with_a_sentence(make_config, tmp_path, capsys):
     from ppcls.config import save_config
 
@@ -355,6 +372,7 @@ def test_a_diverging_run_fails_with_a_sentence(make_config, tmp_path, capsys):
     assert main("train", ["-c", str(tmp_path / "config.yaml")]) == 1
     error = capsys.readouterr().err
     assert "error: the loss is nan in epoch 1" in error
+    assert "no checkpoint was saved" in error
     assert "Traceback" not in error
 
 
