@@ -5,10 +5,12 @@ nothing of its own here: tensor names are the published ones, and the only diffe
 PyTorch and the Paddle layout are transposed linear weights and the names of running statistics.
 """
 
+import contextlib
 import gzip
 import hashlib
 import json
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -101,20 +103,27 @@ def check_eval_logits(model: nn.Layer, fixture: Fixture) -> None:
     assert error <= logits_tolerance(record, record["max_abs_logit"]), error
 
 
+@contextlib.contextmanager
+def float64_by_default() -> "Iterator[None]":
+    """Layers built inside have float64 parameters."""
+    paddle.set_default_dtype("float64")
+    try:
+        yield
+    finally:
+        paddle.set_default_dtype("float32")
+
+
 def check_eval_logits_float64(build: "Callable[[], nn.Layer]", fixture: Fixture) -> None:
     """Float64 logits against the truth: separates small differences that float32 noise hides.
 
     `build` is called with float64 as the default type.
     """
-    paddle.set_default_dtype("float64")
-    try:
+    with float64_by_default():
         model = build()
         load_golden_weights(model, fixture, dtype="float64")
         model.eval()
         with paddle.no_grad():
             logits = model(paddle.to_tensor(fixture_input(fixture).astype("float64"))).numpy()
-    finally:
-        paddle.set_default_dtype("float32")
     record = fixture["eval"]
     error = np.abs(logits - np.array(record["logits64"])).max()
     assert error <= 1e-7 * record["max_abs_logit"], error
@@ -173,9 +182,10 @@ def check_train_mode(
     """
     record = fixture["train"]
     offsets = np.array(record["input_row_offsets"], np.float32).reshape(-1, 1, 1, 1)
+    x = paddle.to_tensor(fixture_input(fixture) + offsets)
     model.train()
     with paddle.no_grad():
-        result = model(paddle.to_tensor(fixture_input(fixture) + offsets))
+        result = model(paddle.cast(x, model.parameters()[0].dtype))
     named = outputs(result) if outputs else {"logits": result}
     for name, expected in record["outputs"].items():
         if not expected["well_conditioned"]:
