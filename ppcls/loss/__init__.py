@@ -5,6 +5,7 @@ from ppcls.loss.binary import BCELoss
 from ppcls.loss.combined import CombinedLoss
 from ppcls.loss.cross_entropy import CELoss
 from ppcls.loss.focal import FocalLoss
+from ppcls.loss.token_label import TokenLabelLoss
 
 __all__ = [
     "BCELoss",
@@ -12,5 +13,6 @@ __all__ = [
     "CombinedLoss",
     "FocalLoss",
     "Loss",
+    "TokenLabelLoss",
     "main_logits",
 ]

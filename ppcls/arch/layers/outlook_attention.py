@@ -171,7 +171,7 @@ def _unfold_order(height: int, width: int, num_heads: int) -> np.ndarray:
     h, w = window_grid(height, width)
     i, j, head, a, b = np.indices((h, w, num_heads, _KERNEL, _KERNEL)).reshape(5, -1)
     y, x = _STRIDE * i + a - 1, _STRIDE * j + b - 1
-    is_inside = (0 <= y) & (y < height) & (0 <= x) & (x < width)
+    is_inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     rows = (y * width + x) * num_heads + head
     return np.where(is_inside, rows, height * width * num_heads)
 
