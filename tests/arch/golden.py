@@ -132,11 +132,12 @@ def check_eval_logits_float64(build: "Callable[[], nn.Layer]", fixture: Fixture)
 def check_gradients(model: nn.Layer, fixture: Fixture) -> None:
     """Gradients of sum(logits * g) in evaluation mode, for every parameter and the input."""
     model.eval()
-    x = paddle.to_tensor(fixture_input(fixture))
+    dtype = model.parameters()[0].dtype
+    x = paddle.cast(paddle.to_tensor(fixture_input(fixture)), dtype)
     x.stop_gradient = False
     logits = model(x)
     cotangent = np.random.RandomState(7).standard_normal(logits.shape).astype(np.float32)
-    paddle.sum(logits * paddle.to_tensor(cotangent)).backward()
+    paddle.sum(logits * paddle.cast(paddle.to_tensor(cotangent), dtype)).backward()
 
     record = fixture["backward"]
     transposed = linear_weights(model)

@@ -33,6 +33,7 @@ _DSNET = {
     "num_heads": [1, 2, 3, 4],
 }
 _DWNET = {"name": "DWNet", "embed_dim": 16, "depths": [1, 1, 2, 1]}
+_SAN = {"name": "SAN", "layers": [1, 0, 1, 1, 1], "kernels": [3, 3, 5, 5, 3]}
 _VOLO = {
     "name": "VOLO",
     "img_size": 64,
@@ -61,6 +62,8 @@ TINY = {
         {**_DWNET, "conv": "inhomogeneous", "group_channels": [2, 4, 8, 16]},
         [(64, 96), (32, 64)],
     ),
+    "SAN": ({**_SAN, "sa_type": "pairwise"}, [(67, 64), (96, 128)]),
+    "SAN-patchwise": ({**_SAN, "sa_type": "patchwise"}, [(67, 64), (96, 128)]),
     "VOLO": (_VOLO, [(72, 40), (64, 64), (50, 31)]),
     "VOLO-even": ({**_VOLO, "img_size": 224, "post_layers": 1}, [(64, 96)]),
     "VOLO-attention": ({**_VOLO, "mixer": "attention", "qkv_bias": True}, [(40, 64)]),

@@ -1,5 +1,5 @@
 """The families, one file each. Importing this package registers them."""
 
-from ppcls.arch.backbone import dsnet, dwnet, volo
+from ppcls.arch.backbone import dsnet, dwnet, san, volo
 
-__all__ = ["dsnet", "dwnet", "volo"]
+__all__ = ["dsnet", "dwnet", "san", "volo"]
