@@ -105,7 +105,8 @@ class PairwiseAttention(SelfAttentionModule):
     def attention_weights(self, query: paddle.Tensor, key: paddle.Tensor) -> paddle.Tensor:
         H, W = query.shape[2:]
         place = self.conv_p(_coordinates(H, W, query.dtype))
-        place = paddle.expand_as(place, query[:, :2])
+        # One for each sample; `expand_as` can neither be traced to a legacy program nor to ONNX.
+        place = place + paddle.zeros_like(query[:, :2])
         query = paddle.concat([query, place], axis=1)
         neighbours = self.neighbourhoods(paddle.concat([key, place], axis=1))
         query = paddle.reshape(query, [-1, query.shape[1], 1, H * W])
