@@ -38,7 +38,7 @@ class Model(nn.Layer):
     feature_info: "list[FeatureInfo]"
     #: Height and width of an input must be multiples of this.
     size_divisor: int = 32
-    #: Sub-layers whose tensors depend on the number of classes.
+    #: Sub-layers, by their full names, whose tensors depend on the number of classes.
     head_layers: "tuple[str, ...]" = ("head",)
     #: Further sub-layers that `forward_levels` does not use.
     final_layers: "tuple[str, ...]" = ("norm",)
@@ -107,7 +107,8 @@ class FeaturePyramid(nn.Layer):
                 f"out_indices: {type(model).__name__} has {count} feature levels, 0 to "
                 f"{count - 1}, received {out_indices}"
             )
-        for name in (*model.final_layers, *model.head_layers):
+        # A head inside another layer goes with it.
+        for name in {layer.partition(".")[0] for layer in model.final_layers + model.head_layers}:
             delattr(model, name)
         self.model = model
         self.out_indices = out_indices

@@ -1,6 +1,6 @@
 """Putting tensors into a model, with an account of what did not fit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,7 +78,7 @@ def load_weights(
     report = LoadReport()
     heads = getattr(model, "head_layers", _USUAL_HEADS) if ignore_head else ()
     for name in {**own, **tensors}:
-        if name.partition(".")[0] in heads:
+        if _belongs(name, heads):
             report.skipped.append(name)
         elif name not in tensors:
             report.missing.append(name)
@@ -101,12 +101,17 @@ def load_weights(
 def _advice(report: LoadReport, model: nn.Layer) -> str:
     heads = getattr(model, "head_layers", _USUAL_HEADS)
     odd = [*report.missing, *report.unexpected, *report.mismatched]
-    if odd and all(name.partition(".")[0] in heads for name in odd):
+    if odd and all(_belongs(name, heads) for name in odd):
         return (
             ": the classifier is of another size. Set class_num to that of the weights, or "
             "`ignore_head: true` to load everything else"
         )
     return ""
+
+
+def _belongs(name: str, layers: "Sequence[str]") -> bool:
+    """Whether a tensor is of one of these sub-layers (or is one of these parameters)."""
+    return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
 
 
 def _shortened(names: "list[str]") -> str:

@@ -129,9 +129,13 @@ def check_eval_logits_float64(build: "Callable[[], nn.Layer]", fixture: Fixture)
     assert error <= 1e-7 * record["max_abs_logit"], error
 
 
-def check_gradients(model: nn.Layer, fixture: Fixture) -> None:
-    """Gradients of sum(logits * g) in evaluation mode, for every parameter and the input."""
-    model.eval()
+def check_gradients(model: nn.Layer, fixture: Fixture, keep_mode: bool = False) -> None:
+    """Gradients of sum(logits * g) in evaluation mode, for every parameter and the input.
+
+    With `keep_mode` the caller has put the layers into the modes that they shall have.
+    """
+    if not keep_mode:
+        model.eval()
     dtype = model.parameters()[0].dtype
     x = paddle.cast(paddle.to_tensor(fixture_input(fixture)), dtype)
     x.stop_gradient = False

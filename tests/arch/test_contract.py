@@ -34,6 +34,13 @@ _DSNET = {
 }
 _DWNET = {"name": "DWNet", "embed_dim": 16, "depths": [1, 1, 2, 1]}
 _SAN = {"name": "SAN", "layers": [1, 0, 1, 1, 1], "kernels": [3, 3, 5, 5, 3]}
+_TRANSXNET = {
+    "name": "TransXNet",
+    "img_size": 64,
+    "layers": [1, 1, 1, 1],
+    "embed_dims": [16, 32, 48, 64],
+    "num_heads": [1, 2, 3, 4],
+}
 _VOLO = {
     "name": "VOLO",
     "img_size": 64,
@@ -64,6 +71,11 @@ TINY = {
     ),
     "SAN": ({**_SAN, "sa_type": "pairwise"}, [(67, 64), (96, 128)]),
     "SAN-patchwise": ({**_SAN, "sa_type": "patchwise"}, [(67, 64), (96, 128)]),
+    "TransXNet": (_TRANSXNET, [(64, 96), (64, 64), (50, 31)]),
+    "TransXNet-groups": (
+        {**_TRANSXNET, "num_groups": [1, 2, 3, 4], "kernel_size": [3, 5, 7, 7], "img_size": 32},
+        [(64, 64)],
+    ),
     "VOLO": (_VOLO, [(72, 40), (64, 64), (50, 31)]),
     "VOLO-even": ({**_VOLO, "img_size": 224, "post_layers": 1}, [(64, 96)]),
     "VOLO-attention": ({**_VOLO, "mixer": "attention", "qkv_bias": True}, [(40, 64)]),

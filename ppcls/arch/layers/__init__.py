@@ -12,6 +12,7 @@ from ppcls.arch.layers.local_aggregation import (
 )
 from ppcls.arch.layers.matmul import matmul
 from ppcls.arch.layers.pointwise import PointwiseConv2D
+from ppcls.arch.layers.position_table import resize_table_bicubic
 from ppcls.arch.layers.recompute import recompute
 from ppcls.arch.layers.resize import resize_bicubic, resize_bilinear
 from ppcls.arch.layers.weight_init import init_trunc_normal
@@ -32,5 +33,6 @@ __all__ = [
     "recompute",
     "resize_bicubic",
     "resize_bilinear",
+    "resize_table_bicubic",
     "stochastic_depth_rates",
 ]

@@ -11,21 +11,21 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute as paddle_recompute
 
 
-def recompute(block: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:
-    """`block(x)` that keeps only `x` for the backward pass and runs the block again there.
+def recompute(block: nn.Layer, *inputs: paddle.Tensor) -> paddle.Tensor:
+    """`block(*inputs)` that keeps only its inputs for the backward pass and runs again there.
 
     Gradients and running statistics are those of a plain call: random numbers repeat, and batch
     normalisation updates its statistics in the first run only.
     """
 
-    def run(x: paddle.Tensor) -> paddle.Tensor:
+    def run(*inputs: paddle.Tensor) -> paddle.Tensor:
         # The first run happens under no_grad, the second, inside backward, with gradients.
         if paddle.is_grad_enabled():
             with _frozen_statistics(block):
-                return block(x)
-        return block(x)
+                return block(*inputs)
+        return block(*inputs)
 
-    return paddle_recompute(run, x)
+    return paddle_recompute(run, *inputs)
 
 
 @contextlib.contextmanager

@@ -51,15 +51,17 @@ def bilinear_weights(in_size: int, out_size: int) -> np.ndarray:
 
 def bicubic_weights(in_size: int, out_size: int) -> np.ndarray:
     """(out_size, in_size): as `bilinear_weights`; pixels beyond the border repeat the border's."""
+    matrix = np.zeros((out_size, in_size))
+    for column, weight in zip(*bicubic_taps(in_size, out_size)):
+        np.add.at(matrix, (np.arange(out_size), column), weight)
+    return matrix
+
+
+def bicubic_taps(in_size: int, out_size: int) -> "tuple[np.ndarray, np.ndarray]":
+    """The four input pixels of every output pixel and their weights, (4, out_size) each."""
     centres = (np.arange(out_size) + 0.5) * (in_size / out_size) - 0.5
-    left = np.floor(centres).astype(int)
-    rows = np.arange(out_size)
-    weights = np.zeros((out_size, in_size))
-    for offset in (-1, 0, 1, 2):
-        distance = np.abs(centres - (left + offset))
-        column = np.clip(left + offset, 0, in_size - 1)
-        np.add.at(weights, (rows, column), _cubic(distance))
-    return weights
+    pixels = np.floor(centres).astype(int) + np.array([[-1], [0], [1], [2]])
+    return np.clip(pixels, 0, in_size - 1), _cubic(np.abs(centres - pixels))
 
 
 def _cubic(distance: np.ndarray) -> np.ndarray:

@@ -1,0 +1,485 @@
+"""TransXNet: a dual dynamic token mixer, Lou et al., arXiv 2310.19380.
+
+In every block half of the channels goes through a convolution whose kernels are computed for each
+image (IDConv), the other half through self-attention to a reduced map (OSRA); both see the whole
+image when they decide how to mix it. A small convolutional network (STE) joins them.
+
+Tensor names and arithmetic are those of the authors' code.
+"""
+
+from functools import partial
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+from paddle.nn.initializer import Constant, TruncatedNormal
+
+from ppcls.arch.base import Model
+from ppcls.arch.layers import (
+    DropPath,
+    PointwiseConv2D,
+    adaptive_avg_pool2d,
+    dynamic_depthwise_conv2d,
+    dynamic_depthwise_conv2d_macs,
+    gelu,
+    init_trunc_normal,
+    matmul,
+    recompute,
+    resize_table_bicubic,
+    stochastic_depth_rates,
+)
+from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
+from ppcls.errors import ConfigError
+from ppcls.registry import ARCHS
+
+PerStage = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
+
+
+class GELU(nn.Layer):
+    """`gelu` as a layer."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return gelu(x)
+
+
+class ConvBN(nn.Layer):
+    """A convolution without bias and its batch norm: (B, C, H, W) -> (B, C', H', W')."""
+
+    def __init__(self, conv: nn.Layer):
+        super().__init__()
+        self.conv = conv
+        self.bn = nn.BatchNorm2D(conv.weight.shape[0])
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.bn(self.conv(x))
+
+
+class PatchEmbed(nn.Layer):
+    """Strided convolution and norm: (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride))."""
+
+    def __init__(self, in_channels: int, channels: int, kernel_size: int, stride: int):
+        super().__init__()
+        conv = nn.Conv2D(
+            in_channels, channels, kernel_size, stride, kernel_size // 2, bias_attr=False
+        )
+        self.proj = ConvBN(conv)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.proj(x)
+
+
+class LayerScale(nn.Layer):
+    """A learnt factor and shift for each channel: (B, C, H, W), kept.
+
+    The weight has the shape of the depth-wise 1x1 convolution that it is in the authors' code.
+    """
+
+    def __init__(self, channels: int, initial_value: float):
+        super().__init__()
+        value = paddle.ParamAttr(initializer=Constant(initial_value))
+        self.weight = self.create_parameter([channels, 1, 1, 1], attr=value)
+        self.bias = self.create_parameter([channels], is_bias=True)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        C = x.shape[1]
+        return x * paddle.reshape(self.weight, [C, 1, 1]) + paddle.reshape(self.bias, [C, 1, 1])
+
+    def functional_macs(self, x: paddle.Tensor) -> "dict[str, int]":
+        """MACs for a batch x."""
+        return {"functional_layer_scale": int(x.size)}
+
+
+class IDConv(nn.Layer):
+    """Input-dependent depth-wise convolution: (B, C, H, W), kept.
+
+    kernels = sum over g of softmax_g(proj(x pooled to K x K)) * weight_g; likewise the bias, from x
+    pooled to one value (equations 1 and 2 of the paper).
+    """
+
+    def __init__(self, channels: int, kernel_size: int, num_groups: int, reduction: int = 4):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.num_groups = num_groups
+        draw = paddle.ParamAttr(initializer=TruncatedNormal(std=0.02))
+        shape = [num_groups, channels, kernel_size, kernel_size]
+        self.weight = self.create_parameter(shape, attr=draw)
+        self.bias = self.create_parameter([num_groups, channels], attr=draw)
+        hidden = channels // reduction
+        self.proj = nn.LayerList(
+            [
+                ConvBN(PointwiseConv2D(channels, hidden, bias=False)),
+                PointwiseConv2D(hidden, channels * num_groups),
+            ]
+        )
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        C, K = x.shape[1], self.kernel_size
+        kernels = self._mixture(adaptive_avg_pool2d(x, (K, K)), self.weight)
+        bias = self._mixture(adaptive_avg_pool2d(x, (1, 1)), self.bias)
+        return dynamic_depthwise_conv2d(x, kernels, paddle.reshape(bias, [-1, C]))
+
+    def _mixture(self, pooled: paddle.Tensor, candidates: paddle.Tensor) -> paddle.Tensor:
+        """Maps (B, C, k, k) and candidates (G, C, ...), k * k values each -> (B, C, k, k)."""
+        C, k = pooled.shape[1:3]
+        hidden, output = self.proj
+        scores = paddle.reshape(output(gelu(hidden(pooled))), [-1, self.num_groups, C, k, k])
+        candidates = paddle.reshape(candidates, [self.num_groups, C, k, k])
+        return paddle.sum(F.softmax(scores, axis=1) * candidates, axis=1)
+
+    def functional_macs(self, x: paddle.Tensor) -> "dict[str, int]":
+        """MACs of the convolution with computed kernels, for a batch x."""
+        return {"functional_dynamic_conv": dynamic_depthwise_conv2d_macs(x, self.kernel_size)}
+
+
+class OverlappingSpatialReduction(nn.Layer):
+    """Strided depth-wise convolution: (B, C, H, W) -> (B, C, ceil(H / ratio), ceil(W / ratio))."""
+
+    def __init__(self, channels: int, ratio: int):
+        super().__init__()
+        kernel_size = ratio + 3
+        depthwise = {"groups": channels, "bias_attr": False}
+        conv = nn.Conv2D(channels, channels, kernel_size, ratio, kernel_size // 2, **depthwise)
+        self.add_sublayer("0", ConvBN(conv))
+        self.add_sublayer("1", ConvBN(nn.Conv2D(channels, channels, 1, **depthwise)))
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        first, second = self.children()
+        return second(gelu(first(x)))
+
+
+class OSRA(nn.Layer):
+    """Overlapping spatial-reduction attention: (B, C, H, W), kept.
+
+    Queries from every position, keys and values from a map smaller by `ratio` each way; no output
+    projection.
+    """
+
+    def __init__(self, channels: int, num_heads: int, ratio: int, attention_dropout: float):
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = PointwiseConv2D(channels, channels)
+        self.kv = PointwiseConv2D(channels, 2 * channels)
+        self.ratio = ratio
+        if ratio > 1:
+            self.sr = OverlappingSpatialReduction(channels, ratio)
+        self.local_conv = nn.Conv2D(channels, channels, 3, padding=1, groups=channels)
+        self.attention_dropout = nn.Dropout(attention_dropout)
+
+    def forward(self, x: paddle.Tensor, table: paddle.Tensor) -> paddle.Tensor:
+        C, H, W = x.shape[1:]
+        heads, width = self.num_heads, C // self.num_heads
+        reduced = self.sr(x) if self.ratio > 1 else x
+        reduced = reduced + self.local_conv(reduced)
+        N = reduced.shape[2] * reduced.shape[3]
+        q = paddle.reshape(self.q(x) * width**-0.5, [-1, heads, width, H * W])
+        kv = paddle.reshape(self.kv(reduced), [-1, 2, heads, width, N])
+        k, v = paddle.unbind(kv, axis=1)
+        scores = matmul(q, k, transpose_x=True) + resize_table_bicubic(table, (H * W, N))
+        weights = self.attention_dropout(F.softmax(scores, axis=-1))  # B, heads, H * W, N
+        return paddle.reshape(matmul(v, weights, transpose_y=True), [-1, C, H, W])
+
+    def functional_macs(self, x: paddle.Tensor, table: paddle.Tensor) -> "dict[str, int]":
+        """MACs of the attention products, for a batch x."""
+        B, C, H, W = x.shape
+        N = -(-H // self.ratio) * -(-W // self.ratio)
+        return {"attention_matmul": 2 * B * C * H * W * N}
+
+
+class DMixer(nn.Layer):
+    """Dual dynamic token mixer: IDConv and OSRA side by side, joined by STE: (B, C, H, W), kept."""
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int,
+        num_groups: int,
+        num_heads: int,
+        ratio: int,
+        attention_dropout: float,
+    ):
+        super().__init__()
+        half, squeezed = channels // 2, max(16, channels // 8)
+        self.local_unit = IDConv(half, kernel_size, num_groups)
+        self.global_unit = OSRA(half, num_heads, ratio, attention_dropout)
+        # Squeezed token enhancer: names are positions in the authors' sequence.
+        self.proj = nn.Sequential(
+            nn.Conv2D(channels, channels, 3, padding=1, groups=channels),
+            GELU(),
+            nn.BatchNorm2D(channels),
+            PointwiseConv2D(channels, squeezed),
+            GELU(),
+            nn.BatchNorm2D(squeezed),
+            PointwiseConv2D(squeezed, channels),
+            nn.BatchNorm2D(channels),
+        )
+
+    def forward(self, x: paddle.Tensor, table: paddle.Tensor) -> paddle.Tensor:
+        half = x.shape[1] // 2
+        local, coarse = paddle.split(x, [half, half], axis=1)
+        x = paddle.concat([self.local_unit(local), self.global_unit(coarse, table)], axis=1)
+        return x + self.proj(x)
+
+
+class MultiScaleConv(nn.Layer):
+    """Depth-wise convolutions of sides 1, 3, 5, 7, a quarter of the channels each.
+
+    Shape: (B, C, H, W), kept.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        quarter = channels // 4
+        self.sections = [channels - 3 * quarter, quarter, quarter, quarter]
+        self.proj = nn.LayerList(
+            [
+                nn.Conv2D(width, width, side, padding=side // 2, groups=width)
+                for width, side in zip(self.sections, (1, 3, 5, 7))
+            ]
+        )
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        parts = paddle.split(x, self.sections, axis=1)
+        return paddle.concat([conv(part) for conv, part in zip(self.proj, parts)], axis=1)
+
+
+class MultiScaleFFN(nn.Layer):
+    """Multi-scale feed-forward network: (B, C, H, W), kept."""
+
+    def __init__(self, channels: int, hidden_channels: int, dropout: float):
+        super().__init__()
+        self.fc1 = nn.Sequential(
+            PointwiseConv2D(channels, hidden_channels, bias=False),
+            GELU(),
+            nn.BatchNorm2D(hidden_channels),
+        )
+        self.dwconv = MultiScaleConv(hidden_channels)
+        self.norm = nn.BatchNorm2D(hidden_channels)
+        self.fc2 = nn.Sequential(
+            PointwiseConv2D(hidden_channels, channels, bias=False), nn.BatchNorm2D(channels)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        x = self.fc1(x)
+        x = self.norm(gelu(x + self.dwconv(x)))
+        return self.dropout(self.fc2(self.dropout(x)))
+
+
+class Block(nn.Layer):
+    """Position encoding by convolution, D-Mixer and MS-FFN, the latter two with layer scale.
+
+    Shape: (B, C, H, W), kept.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        mixer: DMixer,
+        kernel_size: int,
+        mlp_ratio: float,
+        layer_scale: float,
+        dropout: float,
+        rate: float,
+    ):
+        super().__init__()
+        self.pos_embed = nn.Conv2D(
+            channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
+        )
+        self.norm1 = nn.GroupNorm(1, channels)
+        self.token_mixer = mixer
+        self.norm2 = nn.GroupNorm(1, channels)
+        self.mlp = MultiScaleFFN(channels, int(channels * mlp_ratio), dropout)
+        self.layer_scale_1 = LayerScale(channels, layer_scale)
+        self.layer_scale_2 = LayerScale(channels, layer_scale)
+        self.drop_path = DropPath(rate)
+
+    def forward(self, x: paddle.Tensor, table: paddle.Tensor) -> paddle.Tensor:
+        x = x + self.pos_embed(x)
+        x = x + self.drop_path(self.layer_scale_1(self.token_mixer(self.norm1(x), table)))
+        return x + self.drop_path(self.layer_scale_2(self.mlp(self.norm2(x))))
+
+
+@ARCHS.register()
+class TransXNet(Model):
+    """TransXNet of any size; `TransXNet_T`, `TransXNet_S`, `TransXNet_B` are the paper's.
+
+    Images may have any size: maps have ceil(H / 4), then ceil(half) as many rows, and the tables of
+    relative positions are resized when the size differs from `img_size`.
+
+    Args:
+        class_num: number of classes; 0 for a model without a head.
+        img_size: size of the square images that the tables of relative positions are made for.
+            They are resized, bicubically, for images of another size and to load weights made for
+            another.
+        in_chans: channels of the input images.
+        layers: blocks of the four stages.
+        embed_dims: channels of the four stages, even.
+        kernel_size: of the dynamic convolution in each stage, odd.
+        num_groups: candidate kernels that IDConv mixes in each stage.
+        sr_ratio: factor by which OSRA reduces keys and values each way.
+        num_heads: attention heads of the four stages; half of the channels are divided among them.
+        mlp_ratios: hidden channels of the MS-FFN over the stage's channels.
+        layer_scale_init_value: initial factor of both residual branches.
+        drop_rate: dropout inside the MS-FFN.
+        attn_drop_rate: dropout on attention weights.
+        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
+        use_recompute: in eager training, keep only the input of each block and compute it again in
+            the backward pass.
+
+    Raises:
+        ConfigError: arguments that do not fit together.
+    """
+
+    size_divisor = 1
+    head_layers = ("classifier.2",)
+    final_layers = ("classifier",)
+
+    def __init__(
+        self,
+        class_num: NonNegativeInt = 1000,
+        img_size: PositiveInt = 224,
+        in_chans: PositiveInt = 3,
+        layers: PerStage = (3, 3, 9, 3),
+        embed_dims: PerStage = (48, 96, 224, 448),
+        kernel_size: PerStage = (7, 7, 7, 7),
+        num_groups: PerStage = (2, 2, 2, 2),
+        sr_ratio: PerStage = (8, 4, 2, 1),
+        num_heads: PerStage = (1, 2, 4, 8),
+        mlp_ratios: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (
+            4.0,
+            4.0,
+            4.0,
+            4.0,
+        ),
+        layer_scale_init_value: float = 1e-5,
+        drop_rate: Probability = 0.0,
+        attn_drop_rate: Probability = 0.0,
+        drop_path_rate: Probability = 0.1,
+        use_recompute: bool = False,
+    ):
+        super().__init__()
+        for name, values in [
+            ("layers", layers),
+            ("embed_dims", embed_dims),
+            ("kernel_size", kernel_size),
+            ("num_groups", num_groups),
+            ("sr_ratio", sr_ratio),
+            ("num_heads", num_heads),
+            ("mlp_ratios", mlp_ratios),
+        ]:
+            if len(values) != 4:
+                raise ConfigError(f"{name} needs a value for each of four stages, got {values}")
+        for channels, heads, kernel, ratio in zip(embed_dims, num_heads, kernel_size, sr_ratio):
+            if channels % (2 * heads):
+                raise ConfigError(
+                    f"embed_dims: half of {channels} channels cannot be divided among {heads} heads"
+                )
+            if kernel % 2 == 0:
+                raise ConfigError(f"kernel_size must be odd, received {list(kernel_size)}")
+            if ratio > 1 and ratio % 2:
+                raise ConfigError(f"sr_ratio must be 1 or even, received {list(sr_ratio)}")
+        self.class_num = class_num
+        self.use_recompute = use_recompute
+        self.feature_info = [
+            {"channels": channels, "reduction": 4 * 2**stage, "name": f"network.{2 * stage}"}
+            for stage, channels in enumerate(embed_dims)
+        ]
+        self.patch_embed = PatchEmbed(in_chans, embed_dims[0], 7, stride=4)
+        self.relative_pos_enc = nn.ParameterList()
+        self.network = nn.LayerList()
+        side = -(-img_size // 4)
+        for stage, rates in enumerate(stochastic_depth_rates(drop_path_rate, list(layers))):
+            channels, ratio = embed_dims[stage], sr_ratio[stage]
+            if stage > 0:
+                self.network.append(PatchEmbed(embed_dims[stage - 1], channels, 3, stride=2))
+                side = -(-side // 2)
+            shape = [1, num_heads[stage], side**2, (-(-side // ratio)) ** 2]
+            self.relative_pos_enc.append(self.create_parameter(shape, is_bias=True))
+            blocks = [
+                Block(
+                    channels,
+                    DMixer(
+                        channels,
+                        kernel_size[stage],
+                        num_groups[stage],
+                        num_heads[stage],
+                        ratio,
+                        attn_drop_rate,
+                    ),
+                    kernel_size[stage],
+                    mlp_ratios[stage],
+                    layer_scale_init_value,
+                    drop_rate,
+                    rate,
+                )
+                for rate in rates
+            ]
+            self.network.append(nn.LayerList(blocks))
+        init_trunc_normal(self)
+        self.classifier = nn.Sequential()
+        self.classifier.add_sublayer("0", nn.GroupNorm(1, embed_dims[-1]))
+        self.reset_classifier(class_num)
+
+    def forward_levels(self, x: paddle.Tensor) -> "list[paddle.Tensor]":
+        self.check_input_size(x)
+        recomputes = self.use_recompute and self.training and paddle.in_dynamic_mode()
+        x = self.patch_embed(x)
+        levels = []
+        for stage, table in enumerate(self.relative_pos_enc):
+            if stage > 0:
+                x = self.network[2 * stage - 1](x)
+            for block in self.network[2 * stage]:
+                x = recompute(block, x, table) if recomputes else block(x, table)
+            levels.append(x)
+        return levels
+
+    def forward_features(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.classifier["0"](self.forward_levels(x)[-1])
+
+    def forward_head(self, features: paddle.Tensor, pre_logits: bool = False) -> paddle.Tensor:
+        pooled = paddle.mean(features, axis=[2, 3], keepdim=True)
+        return paddle.flatten(pooled if pre_logits else self.classifier["2"](pooled), 1)
+
+    def reset_classifier(self, class_num: int) -> None:
+        self.class_num = class_num
+        channels = self.feature_info[-1]["channels"]
+        head = PointwiseConv2D(channels, class_num) if class_num else nn.Identity()
+        self.classifier.add_sublayer("2", head)
+
+    def fit_tables(self, tensors: "dict[str, np.ndarray]") -> "dict[str, np.ndarray]":
+        tensors = dict(tensors)
+        for stage, table in enumerate(self.relative_pos_enc):
+            name = f"relative_pos_enc.{stage}"
+            if name in tensors and tensors[name].ndim == 4:
+                # `to_tensor` reads uint16, as which Paddle saves bfloat16, as bfloat16.
+                published = paddle.cast(paddle.to_tensor(tensors[name]), "float32")
+                tensors[name] = resize_table_bicubic(published, tuple(table.shape[2:])).numpy()
+        return tensors
+
+
+ARCHS.add("TransXNet_T", partial(TransXNet))
+ARCHS.add(
+    "TransXNet_S",
+    partial(
+        TransXNet,
+        layers=(4, 4, 12, 4),
+        embed_dims=(64, 128, 320, 512),
+        num_groups=(2, 2, 3, 4),
+        num_heads=(1, 2, 5, 8),
+        mlp_ratios=(6.0, 6.0, 4.0, 4.0),
+        drop_path_rate=0.2,
+    ),
+)
+ARCHS.add(
+    "TransXNet_B",
+    partial(
+        TransXNet,
+        layers=(4, 4, 21, 4),
+        embed_dims=(76, 152, 336, 672),
+        num_groups=(2, 2, 4, 4),
+        num_heads=(2, 4, 8, 16),
+        mlp_ratios=(8.0, 8.0, 4.0, 4.0),
+        drop_path_rate=0.4,
+    ),
+)
