@@ -95,7 +95,8 @@ def test_tables_are_resized_as_images(size):
         weights = paddle.to_tensor([-0.09375, 0.59375, 0.59375, -0.09375])
         expected = paddle.sum(middle * weights, axis=-1, keepdim=True)
     y = resize_table_bicubic(table, size)
-    np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=0, atol=2e-6)
+    # Paddle computes the source positions in float32.
+    np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=0, atol=1e-5)
 
 
 def test_tables_resized_on_loading_equal_those_resized_at_run_time():
