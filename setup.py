@@ -12,6 +12,8 @@ EXTRAS = {
     # paddleclas pins packages that have no builds for newer Pythons.
     "paddleclas": ["paddleclas>=2.6,<3; python_version < '3.12'"],
     "onnx": ["paddle2onnx>=2.0,<3", "onnx>=1.15,<2", "onnxruntime>=1.17,<2"],
+    # Reading and writing .safetensors; PyTorch checkpoints need nothing.
+    "convert": ["safetensors>=0.4"],
     "visualdl": ["visualdl>=2.5,<3"],
     "quickstart": ["scikit-learn>=1.2", "matplotlib>=3.6"],
     "dev": ["pytest>=8", "ruff>=0.9", "safetensors>=0.4"],

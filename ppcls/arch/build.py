@@ -10,14 +10,14 @@ from paddle import nn
 
 from ppcls.arch import paddleclas_zoo
 from ppcls.arch.base import FeaturePyramid, Model
+from ppcls.arch.convert import load_published, read_published
 from ppcls.arch.download import fetch
 from ppcls.arch.options import ArchOptions
 from ppcls.arch.pretrained import find_record
-from ppcls.arch.weights import load_weights
 from ppcls.errors import ConfigError
 from ppcls.registry import ARCHS, parse_spec
 from ppcls.utils.logger import logger
-from ppcls.utils.weight_file import find_weight_file, read_tensors
+from ppcls.utils.weight_file import find_weight_file
 
 
 def build_model(spec: "Union[str, Mapping[str, Any]]") -> nn.Layer:
@@ -46,7 +46,7 @@ def build_model(spec: "Union[str, Mapping[str, Any]]") -> nn.Layer:
         options = dataclasses.replace(options, pretrained=False)
     model = ARCHS.get(name)(**kwargs)
     if options.pretrained:
-        _load_pretrained(model, name, options)
+        _load_pretrained(model, name, options, kwargs.get("img_size"))
     if options.use_sync_bn:
         model = _with_sync_bn(model)
     if options.features_only:
@@ -69,16 +69,18 @@ def list_models(pattern: Optional[str] = None, paddleclas: bool = False) -> "lis
     return sorted(fnmatch.filter(names, pattern or "*"))
 
 
-def _load_pretrained(model: nn.Layer, name: str, options: ArchOptions) -> None:
+def _load_pretrained(
+    model: nn.Layer, name: str, options: ArchOptions, image_size: Optional[int]
+) -> None:
     ignore_head = options.ignore_head
     if options.pretrained is True:
-        record = find_record(name)
+        record = find_record(name, image_size)
         path = fetch(record)
         # A model for other classes can only want the rest of the published weights.
         ignore_head = ignore_head or model.class_num != record.class_num
     else:
         path = find_weight_file(options.pretrained)
-    report = load_weights(model, read_tensors(path), str(path), ignore_head=ignore_head)
+    report = load_published(model, read_published(path), str(path), ignore_head=ignore_head)
     logger.info(f"{name}: loaded {path}; {report}")
 
 

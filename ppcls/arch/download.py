@@ -18,7 +18,7 @@ from ppcls.arch.pretrained import WeightRecord
 from ppcls.errors import CheckpointError
 from ppcls.utils.cache import cache_folder
 from ppcls.utils.logger import logger
-from ppcls.utils.weight_file import read_tensors
+from ppcls.utils.weight_file import read_any
 
 _TIMEOUT_S = 30
 _ATTEMPTS = 3
@@ -54,7 +54,7 @@ def fetch(record: WeightRecord) -> Path:
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise CheckpointError(
-            f"cannot download the weights of {record.model}: {reason}. Get {record.url} on a "
+            f"cannot download the weights of {record.key}: {reason}. Get {record.url} on a "
             f"machine with a network and put it at {path}, or set Arch.pretrained to its path"
         ) from error
     return path
@@ -106,7 +106,7 @@ def _check(partial: Path, record: WeightRecord) -> None:
     """Raises `CheckpointError` and removes the file when it is not what was published."""
     if record.sha256 is None:
         try:
-            read_tensors(partial)
+            read_any(partial)
         except CheckpointError as error:
             partial.unlink()
             raise CheckpointError(f"{record.url} is no weight file: {error}") from error

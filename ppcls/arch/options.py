@@ -8,7 +8,8 @@ from typing import Optional, Union
 class ArchOptions:
     """How `build_model` treats the model it has built."""
 
-    #: Published weights (true), or those of a `.pdparams` file (its path, suffix optional).
+    #: Published weights (true), or those of a file (its path; `.pdparams`, which may be left out,
+    #: `.safetensors`, or the authors' PyTorch checkpoint).
     pretrained: Union[bool, str] = False
     #: Load `pretrained` without its classifier, to fine-tune on other classes.
     ignore_head: bool = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Optional
 
 import numpy as np
 import paddle
@@ -35,6 +36,10 @@ class LoadReport:
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
+        return self.describe(_LISTED)
+
+    def describe(self, limit: Optional[int] = None) -> str:
+        """What became of the tensors, with up to `limit` names of a kind (all by default)."""
         lines = [f"{len(self.loaded)} tensors fit"]
         for what, names in [
             ("skipped with the classifier", self.skipped),
@@ -42,13 +47,13 @@ class LoadReport:
             ("unknown to the model", self.unexpected),
         ]:
             if names:
-                lines.append(f"{len(names)} {what}: {_shortened(names)}")
+                lines.append(f"{len(names)} {what}: {_shortened(names, limit)}")
         if self.mismatched:
             shapes = [
                 f"{name} (model {ours}, file {theirs})"
                 for name, (ours, theirs) in self.mismatched.items()
             ]
-            lines.append(f"{len(shapes)} of another shape: {_shortened(shapes)}")
+            lines.append(f"{len(shapes)} of another shape: {_shortened(shapes, limit)}")
         return "\n".join(lines)
 
 
@@ -58,6 +63,7 @@ def load_weights(
     source: str = "the weights",
     ignore_head: bool = False,
     strict: bool = True,
+    list_all: bool = False,
 ) -> LoadReport:
     """Copies `tensors` into the parameters and buffers of `model` that have the same names.
 
@@ -67,9 +73,10 @@ def load_weights(
         source: what messages call the tensors, usually a path.
         ignore_head: leave the classifier as it is and ignore the one in `tensors`.
         strict: refuse tensors that do not fit one to one; otherwise those that fit are loaded.
+        list_all: name every tensor in the error, not the first few of a kind.
 
     Raises:
-        CheckpointError: with `strict`, lists every tensor that is missing, unknown or of another
+        CheckpointError: with `strict`, lists the tensors that are missing, unknown or of another
             shape; without, when no tensor fits at all.
     """
     if isinstance(model, Model):
@@ -90,7 +97,8 @@ def load_weights(
             report.loaded.append(name)
     if (strict and not report.fits) or not report.loaded:
         raise CheckpointError(
-            f"{source}: the tensors do not fit the model{_advice(report, model)}\n{report}"
+            f"{source}: the tensors do not fit the model{_advice(report, model)}\n"
+            + report.describe(None if list_all else _LISTED)
         )
     for name in report.loaded:
         # `to_tensor` reads uint16, as which Paddle saves bfloat16, as bfloat16.
@@ -114,6 +122,6 @@ def _belongs(name: str, layers: "Sequence[str]") -> bool:
     return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
 
 
-def _shortened(names: "list[str]") -> str:
-    rest = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+def _shortened(names: "list[str]", limit: Optional[int]) -> str:
+    rest = 0 if limit is None else max(0, len(names) - limit)
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest else "")

@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "predict",
     "check-config": "check_config",
     "list-models": "list_models",
+    "convert-weights": "convert_weights",
     "build-kernels": "build_kernels",
     "prepare-dataset": "prepare_dataset",
     "quickstart": "quickstart",

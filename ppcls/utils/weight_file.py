@@ -1,8 +1,8 @@
-"""Reading the files that `paddle.save` writes, without running anything that is in them.
+"""Reading weight files without running anything that is in them.
 
 `.pdparams` and `.pdopt` are pickles, and a pickle may name any function to call. This reader knows
 the few names that arrays and plain containers need and refuses every other, so that a weight file
-from elsewhere is data. It needs no Paddle.
+from elsewhere is data. It needs no Paddle. PyTorch's checkpoints: see `torch_file`.
 """
 
 import pickle
@@ -12,6 +12,7 @@ from typing import Any, Union
 import numpy as np
 
 from ppcls.errors import CheckpointError
+from ppcls.utils.torch_file import is_torch_file, read_torch_file
 
 PathLike = Union[str, Path]
 
@@ -80,6 +81,41 @@ def read_tensors(path: PathLike) -> "dict[str, np.ndarray]":
             kind = type(value).__name__
             raise CheckpointError(f"{path}: the entry {name!r} is a {kind}, not a tensor")
     return content
+
+
+def read_any(path: PathLike) -> Any:
+    """The content of a `.pdparams`, `.safetensors` or PyTorch file, with tensors as NumPy arrays.
+
+    What a file is follows from how it begins, not from its name; `.safetensors` must be called so.
+
+    Raises:
+        CheckpointError: the file cannot be read, or `safetensors` is not installed.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        if is_torch_file(path):
+            return read_torch_file(path)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    return read_pickled(path)
+
+
+def _read_safetensors(path: Path) -> "dict[str, np.ndarray]":
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise CheckpointError(
+            f'{path}: reading this needs safetensors: pip install "logoclas[convert]"'
+        ) from error
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or of an unknown type ({error})") from error
 
 
 def read_pickled(path: PathLike) -> Any:

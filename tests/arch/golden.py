@@ -18,6 +18,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppcls.arch.convert import linear_weights, paddle_name
+
 Fixture = dict[str, Any]
 
 
@@ -60,19 +62,6 @@ def fixture_input(fixture: Fixture) -> np.ndarray:
     x = rng.standard_normal(fixture["input"]["shape"]).astype(np.float32)
     assert hashlib.sha256(x.astype("<f4").tobytes()).hexdigest() == fixture["input"]["sha256"]
     return x
-
-
-def paddle_name(name: str) -> str:
-    """An official tensor name as Paddle's layers call it."""
-    head, dot, last = name.rpartition(".")
-    return head + dot + {"running_mean": "_mean", "running_var": "_variance"}.get(last, last)
-
-
-def linear_weights(model: nn.Layer) -> "set[str]":
-    """Names of the weights that Paddle stores as [in, out] and PyTorch as [out, in]."""
-    return {
-        f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, nn.Linear)
-    }
 
 
 def load_golden_weights(model: nn.Layer, fixture: Fixture, dtype: str = "float32") -> None:

@@ -118,10 +118,10 @@ def test_every_family_is_covered():
 
 def test_records_name_registered_models():
     for name, record in RECORDS.items():
-        assert record.model == name
-        assert name in ARCHS.names()
+        assert record.key == name
+        assert record.model in ARCHS.names()
         assert record.url.startswith("https://")
-        assert record.url.endswith(".pdparams")
+        assert record.file_name.endswith((".pdparams", ".pth", ".pth.tar"))
         assert record.image_size <= record.resize_short
         assert 50 < record.top1 < 100
         assert record.licence
