@@ -37,7 +37,7 @@ def find(name: str) -> "Optional[Callable[..., Any]]":
             f"are found once its package is installed: {_INSTALL})"
         )
     module = _modules().get(name)
-    return None if module is None else getattr(_import(module), name)
+    return None if module is None else getattr(import_module(module), name)
 
 
 @functools.lru_cache(maxsize=1)
@@ -57,12 +57,17 @@ def _modules() -> "dict[str, str]":
     }
 
 
-def _import(module: str) -> Any:
+def import_module(module: str) -> Any:
+    """A module of `paddleclas`; `ConfigError` when it is not installed or cannot be imported."""
     # Importing paddleclas puts a handler of its own on the logger "ppcls": every line of ours
     # would appear twice.
     state = logger.handlers[:], logger.level, logger.propagate
     try:
         return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("paddleclas"):
+            raise ConfigError(f"paddleclas needs a package that is missing: {error}") from error
+        raise ConfigError(f"paddleclas is not installed: {_INSTALL}") from error
     except ImportError as error:
         raise ConfigError(f"paddleclas is installed but cannot be imported: {error}") from error
     finally:

@@ -1,0 +1,1 @@
+"""Our models inside other packages. Each module here works by being imported."""
