@@ -8,6 +8,7 @@ import pytest
 
 from ppcls.arch import list_models
 from ppcls.arch.listing import format_table
+from ppcls.arch.published import FIGURES
 
 
 def test_names_and_patterns():
@@ -23,16 +24,27 @@ def test_paddleclas_models_are_listed_on_request():
 
 
 def test_table():
-    header, general, tiny = format_table(["DSNet", "DSNet_tiny"]).splitlines()
-    assert header.split() == ["model", "input", "top-1", "%", "weights", "licence", "paper"]
-    assert general.split() == ["DSNet", "224", "-", "-", "-", "-"]
-    published = ["79.2", "PaddleClas", "Apache-2.0", "arXiv", "2105.14734"]
+    header, general, tiny, base, *note = format_table(
+        ["DSNet", "DSNet_tiny", "IDynamicDWNet_base"]
+    ).splitlines()
+    assert header.split()[:3] == ["model", "input", "params"]
+    assert general.split() == ["DSNet", "224", "-", "-", "-", "-", "-", "-"]
+    published = ["10.5", "1.8", "79.2", "PaddleClas", "Apache-2.0", "arXiv", "2105.14734"]
     assert tiny.split() == ["DSNet_tiny", "224", *published]
+    # No weights were published, so the figures are those of the paper.
+    figures = ["80", "14.3", "83.4", "-", "-", "arXiv", "2106.04263"]
+    assert base.split() == ["IDynamicDWNet_base", "224", *figures]
+    assert "with those of attention and of dynamic aggregation" in note[-1]
 
 
 def test_counted_table():
-    _, row = format_table(["DSNet_tiny"], count=True).splitlines()
-    assert row.split()[:4] == ["DSNet_tiny", "10.53", "1.832", "224"]
+    row = format_table(["DSNet_tiny"], count=True).splitlines()[1]
+    assert row.split()[:6] == ["DSNet_tiny", "224", "10.53", "(10.5)", "1.832", "(1.8)"]
+
+
+def test_every_variant_has_published_figures():
+    families = {"DSNet", "TransXNet", "DWNet", "VOLO", "SAN"}
+    assert set(FIGURES) == set(list_models()) - families
 
 
 def test_help_needs_no_paddle(repo_root):
