@@ -37,7 +37,6 @@ FIGURES = {
     "DWNet_base": PublishedFigures(74, 12.9, 83.2, _DWNET),
     "DynamicDWNet_base": PublishedFigures(162, 13.0, 83.2, _DWNET),
     "IDynamicDWNet_base": PublishedFigures(80, 14.3, 83.4, _DWNET),
-    # MACs as in the authors' repository.
     "VOLO_D1": PublishedFigures(26.6, 6.8, 84.2, _VOLO),
     "VOLO_D2": PublishedFigures(58.7, 14.1, 85.2, _VOLO),
     "VOLO_D3": PublishedFigures(86.3, 20.6, 85.4, _VOLO),
