@@ -13,6 +13,7 @@ from typing import Optional, Union
 import numpy as np
 import paddle
 
+from ppcls.arch.fusion import fuse_for_inference
 from ppcls.errors import ConfigError, ExportError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.model_dir import (
@@ -91,9 +92,12 @@ def export_model(
     description.versions = _versions(formats)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _write_program(exported, staging, description.image_shape)
+        # What is deployed computes the same in fewer operators; it is compared with `exported`.
+        deployed = _ExportedModel(fuse_for_inference(model), description.output)
+        deployed.eval()
+        write_program(deployed, staging, description.image_shape)
         if "onnx" in formats:
-            _write_onnx(staging, opset)
+            write_onnx(staging, opset)
         description.write(staging)
         errors = _compare(exported, staging, formats, description, images)
         _write_report(staging, description, errors)
@@ -121,7 +125,8 @@ def _check_formats(formats: Sequence[str]) -> None:
         )
 
 
-def _write_program(exported: paddle.nn.Layer, folder: Path, image_shape: Sequence[int]) -> None:
+def write_program(exported: paddle.nn.Layer, folder: Path, image_shape: Sequence[int]) -> None:
+    """Writes the program of a layer, for (B, *image_shape) with any B, and its weights."""
     spec = paddle.static.InputSpec([None, *image_shape], dtype="float32", name="x")
     static = paddle.jit.to_static(exported, input_spec=[spec], full_graph=True)
     try:
@@ -136,7 +141,8 @@ def _write_program(exported: paddle.nn.Layer, folder: Path, image_shape: Sequenc
             raise ExportError(f"Paddle did not write {STEM}{suffix}")
 
 
-def _write_onnx(folder: Path, opset: int) -> None:
+def write_onnx(folder: Path, opset: int) -> None:
+    """Converts the program in `folder` to `inference.onnx` beside it."""
     try:
         import onnx
         import onnxruntime  # noqa: F401 (the comparison needs it)

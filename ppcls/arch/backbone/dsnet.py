@@ -18,6 +18,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ppcls.arch.backbone.dsnet_fused import FusedDSNet, fused_block
 from ppcls.arch.base import Model, linear_head
 from ppcls.arch.layers import (
     ChannelLinear,
@@ -146,7 +147,7 @@ class DualStreamBlock(nn.Layer):
             coarse, local = paddle.split(x, [C_g, C_l], axis=1)
             local = self._local_stream(local)
         H, W = x.shape[2:]
-        grid = self._grid(H, W)
+        grid = self.grid_of(H, W)
         tokens = paddle.transpose(paddle.flatten(resize_bilinear(coarse, grid), 2), [0, 2, 1])
         tokens = self._global_stream(tokens)  # B, N, C_g
         if self.alignment:
@@ -158,13 +159,13 @@ class DualStreamBlock(nn.Layer):
     def functional_macs(self, x: paddle.Tensor) -> "dict[str, int]":
         """MACs of the attention products, which no sub-layer computes, for a batch x."""
         B, _, H, W = x.shape
-        h, w = self._grid(H, W)
+        h, w = self.grid_of(H, W)
         macs = 2 * (h * w) ** 2 * self.global_channels
         if self.alignment:
             macs += 4 * (h * w) * (H * W) * self.aligned_channels
         return {"attention_matmul": B * macs}
 
-    def _grid(self, height: int, width: int) -> "tuple[int, int]":
+    def grid_of(self, height: int, width: int) -> "tuple[int, int]":
         """Height and width of the global stream."""
         return max(1, height // self.downsample), max(1, width // self.downsample)
 
@@ -341,6 +342,13 @@ class DSNet(Model):
         levels.append(x)
         levels.append(self._run(self.blocks4, self.patch_embed4(x)))
         return levels
+
+    def fused(self) -> nn.Layer:
+        """The model for inference; takes this one apart (see `ppcls.arch.fusion`)."""
+        for stage in range(4):
+            blocks = getattr(self, f"blocks{stage + 1}")
+            setattr(self, f"blocks{stage + 1}", nn.LayerList([fused_block(b) for b in blocks]))
+        return FusedDSNet(self) if self.class_num else self
 
     def _run(self, blocks: nn.LayerList, x: paddle.Tensor) -> paddle.Tensor:
         recomputes = self.use_recompute and self.training and paddle.in_dynamic_mode()
