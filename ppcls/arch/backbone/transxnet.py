@@ -29,6 +29,7 @@ from ppcls.arch.layers import (
     resize_table_bicubic,
     stochastic_depth_rates,
 )
+from ppcls.arch.layers.depthwise import DepthwiseConv2D
 from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ppcls.errors import ConfigError
 from ppcls.registry import ARCHS
@@ -138,10 +139,17 @@ class OverlappingSpatialReduction(nn.Layer):
     def __init__(self, channels: int, ratio: int):
         super().__init__()
         kernel_size = ratio + 3
-        depthwise = {"groups": channels, "bias_attr": False}
-        conv = nn.Conv2D(channels, channels, kernel_size, ratio, kernel_size // 2, **depthwise)
+        conv = nn.Conv2D(
+            channels,
+            channels,
+            kernel_size,
+            ratio,
+            kernel_size // 2,
+            groups=channels,
+            bias_attr=False,
+        )
         self.add_sublayer("0", ConvBN(conv))
-        self.add_sublayer("1", ConvBN(nn.Conv2D(channels, channels, 1, **depthwise)))
+        self.add_sublayer("1", ConvBN(DepthwiseConv2D(channels, 1, bias=False)))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         first, second = self.children()
@@ -163,7 +171,7 @@ class OSRA(nn.Layer):
         self.ratio = ratio
         if ratio > 1:
             self.sr = OverlappingSpatialReduction(channels, ratio)
-        self.local_conv = nn.Conv2D(channels, channels, 3, padding=1, groups=channels)
+        self.local_conv = DepthwiseConv2D(channels, 3)
         self.attention_dropout = nn.Dropout(attention_dropout)
 
     def forward(self, x: paddle.Tensor, table: paddle.Tensor) -> paddle.Tensor:
@@ -204,7 +212,7 @@ class DMixer(nn.Layer):
         self.global_unit = OSRA(half, num_heads, ratio, attention_dropout)
         # Squeezed token enhancer: names are positions in the authors' sequence.
         self.proj = nn.Sequential(
-            nn.Conv2D(channels, channels, 3, padding=1, groups=channels),
+            DepthwiseConv2D(channels, 3),
             GELU(),
             nn.BatchNorm2D(channels),
             PointwiseConv2D(channels, squeezed),
@@ -232,10 +240,7 @@ class MultiScaleConv(nn.Layer):
         quarter = channels // 4
         self.sections = [channels - 3 * quarter, quarter, quarter, quarter]
         self.proj = nn.LayerList(
-            [
-                nn.Conv2D(width, width, side, padding=side // 2, groups=width)
-                for width, side in zip(self.sections, (1, 3, 5, 7))
-            ]
+            [DepthwiseConv2D(width, side) for width, side in zip(self.sections, (1, 3, 5, 7))]
         )
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -283,9 +288,7 @@ class Block(nn.Layer):
         rate: float,
     ):
         super().__init__()
-        self.pos_embed = nn.Conv2D(
-            channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
-        )
+        self.pos_embed = DepthwiseConv2D(channels, kernel_size)
         self.norm1 = nn.GroupNorm(1, channels)
         self.token_mixer = mixer
         self.norm2 = nn.GroupNorm(1, channels)
