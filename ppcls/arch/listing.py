@@ -34,6 +34,21 @@ def format_table(names: Sequence[str], count: bool = False) -> str:
     return "\n".join([*(line.rstrip() for line in lines), "", note])
 
 
+def records_table() -> str:
+    """The published weights as a Markdown table, for docs/*/weights.md."""
+    lines = [
+        "| weights | input | resize | top-1 | from | licence | file |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for record in RECORDS.values():
+        link = f"[{record.file_name}]({record.url})"
+        lines.append(
+            f"| {record.key} | {record.image_size} | {record.resize_short} | {record.top1:.1f} | "
+            f"{record.origin} | {record.licence} | {link} |"
+        )
+    return "\n".join(lines)
+
+
 def _row(name: str, count: bool) -> "list[str]":
     record, figures = RECORDS.get(name), FIGURES.get(name)
     size = record.image_size if record else 224

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from ppcls.arch import list_models
-from ppcls.arch.listing import format_table
+from ppcls.arch.listing import format_table, records_table
 from ppcls.arch.published import FIGURES
 
 
@@ -45,6 +45,12 @@ def test_counted_table():
 def test_every_variant_has_published_figures():
     families = {"DSNet", "TransXNet", "DWNet", "VOLO", "SAN"}
     assert set(FIGURES) == set(list_models()) - families
+
+
+@pytest.mark.parametrize("language", ["en", "zh_CN"])
+def test_documented_weights_are_those_of_the_records(language, repo_root):
+    page = (repo_root / "docs" / language / "weights.md").read_text(encoding="utf-8")
+    assert records_table() in page
 
 
 def test_help_needs_no_paddle(repo_root):
