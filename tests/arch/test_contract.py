@@ -161,6 +161,26 @@ def test_every_parameter_learns(case):
 
 
 @cases
+def test_recomputed_gradients_are_the_same(case):
+    gradients = []
+    for use_recompute in (False, True):
+        model = build(case, use_recompute=use_recompute, **without_dropping(case))
+        model.train()
+        nn.functional.cross_entropy(
+            model(images(TINY[case][1][0])), paddle.to_tensor([0, 1])
+        ).backward()
+        gradients.append(
+            {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        )
+    plain, recomputed = gradients
+    assert set(plain) == set(recomputed)
+    for name, gradient in plain.items():
+        np.testing.assert_allclose(
+            recomputed[name].numpy(), gradient.numpy(), rtol=1e-4, atol=1e-6, err_msg=name
+        )
+
+
+@cases
 def test_training_changes_statistics_only(case):
     model = build(case, **without_dropping(case))
     model.train()
