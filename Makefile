@@ -20,7 +20,7 @@ quickstart: install
 	$(BIN)/python tools/quickstart.py
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

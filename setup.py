@@ -16,7 +16,7 @@ EXTRAS = {
     "convert": ["safetensors>=0.4"],
     "visualdl": ["visualdl>=2.5,<3"],
     "quickstart": ["scikit-learn>=1.2", "matplotlib>=3.6"],
-    "dev": ["pytest>=8", "ruff>=0.9", "safetensors>=0.4"],
+    "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9", "safetensors>=0.4"],
 }
 
 setup(
