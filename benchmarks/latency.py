@@ -83,6 +83,9 @@ def main() -> None:
 
     import numpy as np
 
+    from ppcls.utils.cpu import use_fast_kernels
+
+    use_fast_kernels()  # for `paddleclas` too, which by itself does not: the models are compared
     logging.disable(logging.INFO)
     cases = [(name, False) for name in arguments.models]
     cases += [(name, True) for name in arguments.paddleclas]

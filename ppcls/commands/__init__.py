@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from ppcls.errors import UserError
+from ppcls.utils.cpu import choose_libraries
 
 #: Name of each command -> its module here.
 COMMANDS = {
@@ -43,6 +44,7 @@ def main(
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks of user errors")
     parsed = parser.parse_args(arguments)
+    choose_libraries()
     debug = parsed.debug or bool(os.environ.get("PPCLS_DEBUG"))
     try:
         return module.run(parsed) or 0

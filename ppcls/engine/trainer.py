@@ -42,6 +42,7 @@ from ppcls.loss import CombinedLoss
 from ppcls.metric import build_metrics
 from ppcls.optimizer import ExponentialMovingAverage, build_optimizer
 from ppcls.registry import parse_spec
+from ppcls.utils.cpu import describe_settings
 from ppcls.utils.logger import init_logger, logger
 from ppcls.utils.signals import Interrupted, StopRequest
 
@@ -454,6 +455,10 @@ class Trainer:
             f"in each of {self.environment.world_size} process(es), device "
             f"{self.environment.device}; configuration saved to {resolved}"
         )
+        if self.environment.device == "cpu":
+            logger.info(
+                f"CPU settings: {describe_settings()} (set one in the environment to change it)"
+            )
 
 
 def arch_name(config: "dict[str, Any]") -> str:
