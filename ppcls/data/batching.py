@@ -31,7 +31,10 @@ class BatchMaker:
         self.seed = seed
 
     def __call__(self, keys: "list[SampleKey]") -> "tuple[list[np.ndarray], list[SkippedImage]]":
-        """[images (B, ...), labels (B,) or (B, class_num), indices (B,)] and the skipped images.
+        """[images (B, C, H, W), labels, indices (B,)] and the skipped images.
+
+        Labels are (B,) int64, or float32 rows (B, class_num) of a multi-label dataset or after an
+        operator that mixes.
 
         Raises:
             DataError: an image cannot be used and the dataset does not skip, no image of the
@@ -48,7 +51,7 @@ class BatchMaker:
         if not samples:
             raise DataError(f"no image of a batch can be used; the first: {skipped[0].reason}")
         images = self._stack(samples)
-        labels = np.array([sample.label for sample in samples], dtype=np.int64)
+        labels = _stack_labels([sample.label for sample in samples])
         for operator in self.operators:
             images, labels = operator(images, labels, batch_generator(self.seed, keys[0]))
         indices = np.array([sample.key.index for sample in samples], dtype=np.int64)
@@ -76,3 +79,8 @@ class BatchMaker:
                     "transform_ops must give one size (ResizeImage, CropImage, RandCropImage)"
                 )
         return np.stack([sample.image for sample in samples])
+
+
+def _stack_labels(labels: "list[Any]") -> np.ndarray:
+    """Class ids to (B,) int64; rows of a multi-label dataset to (B, class_num) float32."""
+    return np.array(labels, dtype=np.int64 if np.ndim(labels[0]) == 0 else np.float32)

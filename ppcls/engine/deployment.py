@@ -11,6 +11,7 @@ from ppcls.arch.weights import load_weights
 from ppcls.config import to_plain
 from ppcls.config.sections import AMPOptions, GlobalOptions
 from ppcls.data.loader import build_loader
+from ppcls.data.transform import complete_transforms
 from ppcls.engine.checkpoint import load_weights_for_inference
 from ppcls.engine.environment import prepare_environment
 from ppcls.engine.evaluator import Evaluator
@@ -143,7 +144,7 @@ def export(
 def evaluation_transforms(config: "dict[str, Any]") -> "list[Any]":
     """The preprocessing of predictions: that of evaluation, else `Infer.transforms`.
 
-    A list without `DecodeImage` (some files leave it to the dataset) gets one in front.
+    It is complete in itself: see `complete_transforms`.
 
     Raises:
         ConfigError: the configuration has neither.
@@ -155,7 +156,4 @@ def evaluation_transforms(config: "dict[str, Any]") -> "list[Any]":
         raise ConfigError(
             "no preprocessing: give DataLoader.Eval.dataset.transform_ops or Infer.transforms"
         )
-    transforms = to_plain(transforms)
-    if parse_spec(transforms[0])[0] != "DecodeImage":
-        transforms.insert(0, {"DecodeImage": {}})
-    return transforms
+    return complete_transforms(to_plain(transforms))

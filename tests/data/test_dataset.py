@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pictures import RECIPE, encode, make_picture, write_dataset
 
-from ppcls.data.dataset.imagenet import ImageNetDataset
+from ppcls.data.dataset.imagenet import ClsDataset, ImageNetDataset
 from ppcls.data.randomness import SampleKey
 from ppcls.errors import DataError
 
@@ -105,3 +105,28 @@ def test_links_are_followed(tmp_path, picture_dataset):
     dataset = make(tmp_path)
     assert dataset.problems(class_num=3) == []
     assert dataset[0].label == 2
+
+
+def test_lists_need_not_name_decoding_and_layout(picture_dataset):
+    # PaddleClas's datasets do both by themselves, so its files leave them out.
+    whole = make(picture_dataset, seed=3)[4].image
+    assert np.array_equal(make(picture_dataset, transform_ops=RECIPE[:-1], seed=3)[4].image, whole)
+    assert np.array_equal(make(picture_dataset, transform_ops=RECIPE[1:], seed=3)[4].image, whole)
+    first = [{"DecodeImage": {"channel_first": True}}]
+    assert make(picture_dataset, transform_ops=first)[4].image.shape == (3, 60, 70)
+    assert make(picture_dataset, transform_ops=None)[4].image.shape == (3, 60, 70)
+
+
+def test_relabel_closes_gaps(tmp_path):
+    write_dataset(tmp_path, 3)
+    (tmp_path / "list.txt").write_text("picture 0.jpg 7\npicture 1.jpg 3\npicture 2.jpg 7\n")
+    dataset = make(tmp_path, relabel=True)
+    assert [dataset.label(index) for index in range(3)] == [1, 0, 1]
+    assert dataset.problems(class_num=2) == []
+    assert "label 7" in make(tmp_path).problems(class_num=2)[0]
+
+
+def test_cls_dataset_counts_classes(picture_dataset):
+    dataset = ClsDataset(str(picture_dataset), str(picture_dataset / "list.txt"), label_ratio=True)
+    assert dataset.label_ratio == pytest.approx([8 / 37, 8 / 37, 7 / 37, 7 / 37, 7 / 37])
+    assert dataset[6].label == 1

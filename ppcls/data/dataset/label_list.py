@@ -3,28 +3,36 @@
 import os
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import numpy as np
 
+from ppcls.data.dataset.problems import labels_outside, list_first
+
 _BOM = b"\xef\xbb\xbf"
 _LABEL = re.compile(rb"\s*[+-]?\d{1,18}")
-_SHOWN = 10
+_ROW_VALUES = {b"0": 0, b"1": 1, b"-1": -1}
 
 
-class LabelList:
-    """A list file in memory: the bytes of the file and three integers per line.
+class ListFile:
+    """A list file in memory: the bytes of the file, and where in them the paths are.
 
-    A label is what follows the last delimiter, so paths may contain it; paths are bytes until
-    they are asked for, so they need not be UTF-8. Lines that cannot be read are kept as `faults`,
-    with their numbers, and are not samples.
+    What a label is, the children say. A label is what follows
+    the last delimiter, so paths may contain it; paths are bytes until they are asked for, so they
+    need not be UTF-8. Lines that cannot be read are kept as `faults`, with their numbers, and are
+    not samples.
 
     Args:
         path: the list file, with or without a byte order mark, any line ends.
         delimiter: between path and label; None is any white space.
     """
+
+    #: What errors call a label.
+    label_form: str
+    #: Type code of the numbers of labels, as in `array`.
+    label_type: str
 
     def __init__(self, path: Union[str, Path], delimiter: Optional[str] = None):
         self.path = Path(path)
@@ -32,39 +40,29 @@ class LabelList:
         self.faults: list[str] = []
         self._text = b""
         self._starts = self._ends = np.zeros(0, dtype=np.int64)
-        self.labels = np.zeros(0, dtype=np.int64)
         try:
             self._text = self.path.read_bytes()
         except OSError as error:
             self.faults.append(f"{self.path}: cannot be read: {error.strerror}")
-            return
         self._parse()
         if not len(self) and not self.faults:
             self.faults.append(f"{self.path}: the list is empty")
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self._starts)
 
     def name(self, index: int) -> str:
         """The path of a sample, as written in the list."""
         return os.fsdecode(self._text[self._starts[index] : self._ends[index]])
 
-    def label_problems(self, class_num: int) -> "list[str]":
-        """A sentence for each sample whose label is not in 0..class_num-1."""
-        outside = np.flatnonzero((self.labels < 0) | (self.labels >= class_num))
-
-        def describe(index: int) -> str:
-            return (
-                f"{self.path}: {self.name(index)}: label {self.labels[index]} is outside "
-                f"0..{class_num - 1} (Arch.class_num is {class_num})"
-            )
-
-        return list_first(outside, describe, f"{len(outside)} of {len(self)} labels")
+    def _read_label(self, field: bytes) -> "Optional[Sequence[int]]":
+        """The numbers of a label, as many for every line; None if `field` is not a label."""
+        raise NotImplementedError
 
     def _parse(self) -> None:
         delimiter = None if self.delimiter is None else os.fsencode(self.delimiter)
         # Arrays of machine integers: a list of a million paths stays near the size of its file.
-        starts, ends, labels = array("q"), array("q"), array("q")
+        starts, ends, labels = array("q"), array("q"), array(self.label_type)
         wrong = []
         text = self._text
         position = len(_BOM) if text.startswith(_BOM) else 0
@@ -74,17 +72,18 @@ class LabelList:
             line_end = text.find(b"\n", position) + 1 or len(text)
             line = text[position:line_end]
             fields = line.strip().rsplit(delimiter, 1)
-            if len(fields) == 2 and _LABEL.fullmatch(fields[1]) and fields[0].strip():
+            label = self._read_label(fields[1]) if len(fields) == 2 else None
+            if label is not None and fields[0].strip():
                 start = text.index(fields[0], position)
                 starts.append(start)
                 ends.append(start + len(fields[0].rstrip()))
-                labels.append(int(fields[1]))
+                labels.extend(label)
             else:
                 wrong.append((number, line))
             position = line_end
         self._starts = np.array(starts, dtype=np.int64)
         self._ends = np.array(ends, dtype=np.int64)
-        self.labels = np.array(labels, dtype=np.int64)
+        self._labels = np.array(labels, dtype=self.label_type)
         self.faults += list_first(wrong, self._describe, f"{len(wrong)} of {number} lines")
 
     def _describe(self, numbered_line: tuple[int, bytes]) -> str:
@@ -93,14 +92,80 @@ class LabelList:
         shown = f"'{text}'" if text else "a blank line"
         between = "white space" if self.delimiter is None else repr(self.delimiter)
         return (
-            f"{self.path}: line {number}: expected a path, {between} and a whole-number label, "
+            f"{self.path}: line {number}: expected a path, {between} and {self.label_form}, "
             f"found {shown}"
         )
 
 
-def list_first(items: Sequence[Any], describe: Callable[[Any], str], what: str) -> "list[str]":
-    """What `describe` says of the first items, and how many of `what` they are if many."""
-    messages = [describe(item) for item in items[:_SHOWN]]
-    if len(items) > _SHOWN:
-        messages.append(f"... and {len(items) - _SHOWN} more like these ({what})")
-    return messages
+class LabelList(ListFile):
+    """A list file with a whole-number label per line."""
+
+    label_form = "a whole-number label"
+    label_type = "q"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64."""
+        return self._labels
+
+    def renumber(self) -> None:
+        """Numbers the labels that occur from 0 on, in their order."""
+        self._labels = np.unique(self._labels, return_inverse=True)[1].astype(np.int64)
+
+    def label_problems(self, class_num: int) -> "list[str]":
+        """A sentence for each sample whose label is not in 0..class_num-1."""
+
+        def name(index: int) -> str:
+            return f"{self.path}: {self.name(index)}"
+
+        return labels_outside(self.labels, class_num, name)
+
+    def _read_label(self, field: bytes) -> "Optional[Sequence[int]]":
+        return (int(field),) if _LABEL.fullmatch(field) else None
+
+
+class MultiLabelList(ListFile):
+    """A list file with a row such as `0,1,0` per line: for each class, whether it is present.
+
+    1 is present, 0 is not, -1 is unknown. The first row says how many classes there are.
+    """
+
+    label_type = "b"
+
+    def __init__(self, path: Union[str, Path], delimiter: Optional[str] = None):
+        self._width = 0
+        super().__init__(path, delimiter)
+
+    @property
+    def label_form(self) -> str:
+        count = self._width or "several"
+        return f"{count} labels 0, 1 or -1 (unknown) with commas between"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N, class_num) int8."""
+        return self._labels.reshape(len(self), self._width)
+
+    def label_problems(self, class_num: int) -> "list[str]":
+        """A sentence if the rows do not have `class_num` labels."""
+        return row_problems(self.path, self._width if len(self) else class_num, class_num)
+
+    def _read_label(self, field: bytes) -> "Optional[Sequence[int]]":
+        row = read_row(field.split(b","))
+        if row is None or (self._width and len(row) != self._width):
+            return None
+        self._width = len(row)
+        return row
+
+
+def read_row(values: "Sequence[bytes]") -> "Optional[list[int]]":
+    """The labels of a multi-label row, each 0, 1 or -1; None if one is none of these."""
+    row = [_ROW_VALUES.get(value.strip()) for value in values]
+    return None if None in row else row
+
+
+def row_problems(path: Path, width: int, class_num: int) -> "list[str]":
+    """A sentence if the rows of a file are not as wide as the model."""
+    if width == class_num:
+        return []
+    return [f"{path}: rows have {width} labels, but Arch.class_num is {class_num}"]

@@ -15,6 +15,6 @@ from ppcls.data.transform import (  # noqa: F401  (registers the operators)
     orientation,
     resize,
 )
-from ppcls.data.transform.pipeline import Pipeline, build_transforms
+from ppcls.data.transform.pipeline import Pipeline, build_transforms, complete_transforms
 
-__all__ = ["Pipeline", "build_transforms"]
+__all__ = ["Pipeline", "build_transforms", "complete_transforms"]

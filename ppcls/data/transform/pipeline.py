@@ -7,7 +7,7 @@ import numpy as np
 
 from ppcls.config.schema import Faults, check_component
 from ppcls.errors import ConfigError
-from ppcls.registry import TRANSFORMS
+from ppcls.registry import TRANSFORMS, parse_spec
 
 
 class Pipeline:
@@ -52,3 +52,18 @@ def build_transforms(specs: "Sequence[Union[str, Mapping[str, Any]]]") -> Pipeli
     if faults.messages:
         raise ConfigError("\n".join(faults.messages))
     return Pipeline([TRANSFORMS.build(spec) for spec in checked])
+
+
+def complete_transforms(specs: "Sequence[Union[str, Mapping[str, Any]]]") -> "list[Any]":
+    """A `transform_ops` list with the operators that PaddleClas files leave to the dataset.
+
+    There a dataset turns what the list gives into (C, H, W) by itself, so `ToCHWImage` is not
+    written; and some lists do not begin with `DecodeImage`. Lists that have them stay as they are.
+    """
+    named = [parse_spec(spec) for spec in specs]
+    completed = list(specs)
+    if not any(name == "DecodeImage" for name, _ in named):
+        completed.insert(0, {"DecodeImage": {}})
+    if not any(name == "ToCHWImage" or arguments.get("channel_first") for name, arguments in named):
+        completed.append({"ToCHWImage": {}})
+    return completed
