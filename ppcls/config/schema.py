@@ -50,23 +50,27 @@ class Parameter:
 
 def signature_schema(
     function: "Callable[..., Any]", exclude: Sequence[str] = ()
-) -> "tuple[dict[str, Parameter], bool]":
-    """The keys a class, function or `functools.partial` takes, and whether it takes any other."""
+) -> "tuple[dict[str, Parameter], Any]":
+    """The keys that a class, function or `functools.partial` takes, and what others may hold.
+
+    The latter is the annotation of its `**kwargs`: `Any` without one, None where there are none.
+    """
     inner = function
     while isinstance(inner, functools.partial):
         inner = inner.func
     annotated = inner.__init__ if inspect.isclass(inner) else inner
     hints = typing.get_type_hints(annotated, include_extras=True)
-    schema, open_ended = {}, False
+    schema: dict[str, Parameter] = {}
+    others = None
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            open_ended = True
+            others = hints.get(name, Any)
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name not in exclude:
             schema[name] = Parameter(
                 annotation=hints.get(name, Any),
                 required=parameter.default is inspect.Parameter.empty,
             )
-    return schema, open_ended
+    return schema, others
 
 
 def check_mapping(
@@ -74,16 +78,19 @@ def check_mapping(
     value: Mapping[str, Any],
     path: str,
     faults: Faults,
-    open_ended: bool = False,
+    others: Any = None,
 ) -> "dict[str, Any]":
-    """Checks the keys of one section: unknown, missing, and each value's type."""
+    """Checks the keys of one section: unknown, missing, and each value's type.
+
+    `others` is the annotation of keys that are not in `schema`; None allows none.
+    """
     checked = {}
     for key, item in value.items():
         here = f"{path}.{key}" if path else str(key)
         if key in schema:
             checked[key] = check_value(schema[key].annotation, item, here, faults)
-        elif open_ended:
-            checked[key] = item
+        elif others is not None:
+            checked[key] = _check_other(others, key, item, path, here, faults)
         else:
             hint = did_you_mean(key, schema) or f"; known keys: {', '.join(sorted(schema))}"
             faults.add(here, f"unknown {'key' if path else 'section'}{hint}")
@@ -94,8 +101,22 @@ def check_mapping(
     return checked
 
 
-def check_component(kind: str, spec: Any, path: str, faults: Faults) -> Any:
-    """Checks the YAML of one component against its signature; returns it in the form it came in."""
+def _check_other(annotation: Any, key: str, item: Any, path: str, here: str, faults: Faults) -> Any:
+    """Checks a key that its section does not name: a component's name, or just a value."""
+    for extra in getattr(annotation, "__metadata__", ()):
+        if isinstance(extra, ComponentOf):
+            checked = check_component(extra.kind, {key: item}, path, faults, extra.options)
+            return checked[key]
+    return check_value(annotation, item, here, faults)
+
+
+def check_component(
+    kind: str, spec: Any, path: str, faults: Faults, options: Optional[type] = None
+) -> Any:
+    """Checks the YAML of one component against its signature; returns it in the form it came in.
+
+    `options` is a dataclass of keys that may stand beside the component's own.
+    """
     registry = REGISTRIES[kind]
     try:
         name, kwargs = parse_spec(spec)
@@ -108,21 +129,24 @@ def check_component(kind: str, spec: Any, path: str, faults: Faults) -> Any:
     except ConfigError as error:
         faults.add(f"{path}.name" if is_named else path, str(error))
         return spec
-    schema, open_ended = component_schema(registry, component)
+    schema, others = component_schema(registry, component)
+    if options is not None:
+        schema = {**schema, **signature_schema(options)[0]}
     inner = path if is_named or isinstance(spec, str) else f"{path}.{name}"
-    checked = check_mapping(schema, kwargs, inner, faults, open_ended)
+    checked = check_mapping(schema, kwargs, inner, faults, others)
     return {"name": name, **checked} if is_named else {name: checked}
 
 
 def component_schema(
     registry: Registry, component: "Callable[..., Any]"
-) -> "tuple[dict[str, Parameter], bool]":
-    """The YAML keys of a component: its own, and those its kind has in common."""
-    schema, open_ended = signature_schema(component, exclude=registry.runtime)
+) -> "tuple[dict[str, Parameter], Any]":
+    """The YAML keys of a component (its own, and those its kind has in common), and what others
+    may hold, as in `signature_schema`."""
+    schema, others = signature_schema(component, exclude=registry.runtime)
     common = registry.common_options()
     if common is not None:
         schema = {**signature_schema(common)[0], **schema}
-    return schema, open_ended
+    return schema, others
 
 
 def check_value(annotation: Any, value: Any, path: str, faults: Faults) -> Any:
@@ -153,7 +177,7 @@ def _check_annotated(arguments: Any, value: Any, path: str, faults: Faults) -> A
     base, *extras = arguments
     for extra in extras:
         if isinstance(extra, ComponentOf):
-            return check_component(extra.kind, value, path, faults)
+            return check_component(extra.kind, value, path, faults, extra.options)
     before = len(faults.messages)
     value = check_value(base, value, path, faults)
     if len(faults.messages) == before:
@@ -195,8 +219,8 @@ def _check_section(section: Any, value: Any, path: str, faults: Faults) -> Any:
     if not isinstance(value, Mapping):
         faults.add(path, f"expected a mapping of keys to values, received {value!r}")
         return value
-    schema, open_ended = signature_schema(section)
-    return check_mapping(schema, value, path, faults, open_ended)
+    schema, others = signature_schema(section)
+    return check_mapping(schema, value, path, faults, others)
 
 
 def _check_list(container: Any, arguments: Any, value: Any, path: str, faults: Faults) -> Any:

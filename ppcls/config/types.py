@@ -46,11 +46,16 @@ class ComponentOf:
     """Marks a mapping that names one component of `kind`."""
 
     kind: str
+    #: A dataclass of the keys that stand beside the component's own arguments here.
+    options: Optional[type] = None
 
 
-def Component(kind: str) -> Any:
-    """Annotation of an argument that holds the YAML of one component."""
-    return Annotated[Any, ComponentOf(kind)]
+def Component(kind: str, options: Optional[type] = None) -> Any:
+    """Annotation of an argument that holds the YAML of one component.
+
+    On `**operators` it says that every further key is the name of a component.
+    """
+    return Annotated[Any, ComponentOf(kind, options)]
 
 
 def ComponentList(kind: str) -> Any:

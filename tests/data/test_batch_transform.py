@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pictures import MIX
 
+from ppcls.config.schema import Faults, check_component
 from ppcls.data.batch_transform.fmix import low_frequency_noise
 from ppcls.errors import ConfigError
 from ppcls.registry import BATCH_TRANSFORMS
@@ -140,16 +141,33 @@ def test_labels_are_soft_also_when_nothing_is_mixed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"MixupOperator": {"alpha": 1.0}}, "MixupOperator needs `prob`"),
+        ({"MixupOperator": {"alpha": 1.0}}, ".MixupOperator.prob: required key is missing"),
+        ({"MixupOperator": None}, ".MixupOperator.prob: required key is missing"),
+        ({"MixUpOperator": {"prob": 0.7}}, "did you mean 'MixupOperator'?"),
+        ({"MixupOperator": {"prob": 0.7, "alfa": 1}}, "did you mean 'alpha'?"),
         (
-            {"MixupOperator": {"prob": 0.7}, "CutmixOperator": {"prob": 0.7}},
-            "sum to 1.4",
+            {"MixupOperator": {"prob": 0.7, "alpha": 0}},
+            ".MixupOperator.alpha: expected a number > 0, received 0.0",
         ),
-        ({"MixUpOperator": {"prob": 0.7}}, "did you mean 'MixupOperator'"),
-        ({"MixupOperator": {"prob": 0.7, "alfa": 1}}, "did you mean 'alpha'"),
-        ({"MixupOperator": {"prob": 0.7, "alpha": 0}}, "expected a number > 0, received 0"),
+        ({"MixupOperator": {"prob": 1.7}}, "expected a number >= 0 and <= 1, received 1.7"),
+        ({"MixupOperator": 0.5}, "expected a component"),
     ],
 )
-def test_op_sampler_refuses(arguments, message):
-    with pytest.raises(ConfigError, match=message):
-        build({"OpSampler": arguments})
+def test_the_operators_of_op_sampler_are_checked(arguments, message):
+    faults = Faults()
+    check_component("batch transform", {"OpSampler": arguments}, "ops.0", faults)
+    assert len(faults.messages) == 1
+    assert faults.messages[0].startswith("ops.0.OpSampler")
+    assert message in faults.messages[0]
+
+
+def test_numbers_written_as_text_are_read_inside_op_sampler():
+    faults = Faults()
+    spec = {"OpSampler": {"MixupOperator": {"prob": "5e-1", "alpha": "1/5"}}}
+    checked = check_component("batch transform", spec, "ops.0", faults)
+    assert checked == {"OpSampler": {"MixupOperator": {"prob": 0.5, "alpha": 0.2}}}
+
+
+def test_probabilities_of_op_sampler_must_not_exceed_one():
+    with pytest.raises(ConfigError, match=r"sum to 1\.4"):
+        build({"OpSampler": {"MixupOperator": {"prob": 0.7}, "CutmixOperator": {"prob": 0.7}}})

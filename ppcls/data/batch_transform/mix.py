@@ -1,11 +1,10 @@
 """Mixing the images of a batch with each other."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from ppcls.config.schema import Faults, check_component
-from ppcls.config.types import PositiveFloat, PositiveInt
+from ppcls.config.types import Component, PositiveFloat, PositiveInt, Probability
 from ppcls.errors import ConfigError
 from ppcls.registry import BATCH_TRANSFORMS
 
@@ -83,6 +82,14 @@ def _interval(length: int, part: float, rng: np.random.Generator) -> "tuple[int,
     return max(center - half, 0), min(center + half, length)
 
 
+@dataclass(frozen=True)
+class SampledOptions:
+    """What an operator of `OpSampler` has beside its own arguments."""
+
+    #: How often the operator is applied.
+    prob: Probability
+
+
 @BATCH_TRANSFORMS.register()
 class OpSampler:
     """Applies one of several operators, or none.
@@ -95,23 +102,18 @@ class OpSampler:
         operators: arguments of each operator and its `prob`, by name.
 
     Raises:
-        ConfigError: an operator or argument is unknown or wrong, `prob` is missing, or they sum
-            to more than 1.
+        ConfigError: the `prob` of the operators sum to more than 1.
     """
 
-    def __init__(self, class_num: PositiveInt, **operators: Any):
+    def __init__(
+        self, class_num: PositiveInt, **operators: Component("batch transform", SampledOptions)
+    ):
         self.class_num = class_num
         self.operators, self.probabilities = [], []
         for name, arguments in operators.items():
-            arguments = dict(arguments or {})
-            if "prob" not in arguments:
-                raise ConfigError(f"OpSampler: {name} needs `prob`, how often it is applied")
-            self.probabilities.append(float(arguments.pop("prob")))
-            faults = Faults()
-            spec = check_component("batch transform", {name: arguments}, "OpSampler", faults)
-            if faults.messages:
-                raise ConfigError("\n".join(faults.messages))
-            self.operators.append(BATCH_TRANSFORMS.build(spec, class_num=class_num))
+            arguments = dict(arguments)
+            self.probabilities.append(arguments.pop("prob"))
+            self.operators.append(BATCH_TRANSFORMS.build({name: arguments}, class_num=class_num))
         if sum(self.probabilities) > 1 + 1e-9:
             raise ConfigError(
                 f"OpSampler: the `prob` of its operators sum to {sum(self.probabilities):g}; "
