@@ -27,6 +27,7 @@ COMMANDS = {
     "convert-weights": "convert_weights",
     "build-kernels": "build_kernels",
     "prepare-dataset": "prepare_dataset",
+    "benchmark-loader": "benchmark_loader",
     "quickstart": "quickstart",
 }
 

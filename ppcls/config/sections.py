@@ -15,7 +15,6 @@ from ppcls.config.types import (
     PositiveInt,
     Probability,
 )
-from ppcls.data.options import LoaderOptions
 
 Device = Literal["cpu", "gpu", "xpu", "npu", "mlu", "gcu"]
 
@@ -91,6 +90,18 @@ class LossSection:
 class MetricSection:
     Train: Optional[ComponentList("metric")] = None
     Eval: Optional[ComponentList("metric")] = None
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How batches are made; none of it changes what is in them."""
+
+    #: Worker processes; 0 loads in the training process itself.
+    num_workers: NonNegativeInt = 4
+    #: Hand batches over in shared memory (Linux; elsewhere, and if false, through a pipe).
+    use_shared_memory: bool = True
+    #: Batches that each worker may be ahead.
+    prefetch_factor: PositiveInt = 2
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ppcls.config.sections import LoaderOptions
 from ppcls.data.batching import BatchMaker, SkippedImage
-from ppcls.data.options import LoaderOptions
 from ppcls.data.sampler import ShardedBatches
 from ppcls.data.workers import WorkerPool
 from ppcls.errors import DataError

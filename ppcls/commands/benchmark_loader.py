@@ -1,0 +1,107 @@
+"""Measure data loading: CPU milliseconds per image of each operator, images/s of the whole."""
+
+import argparse
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppcls.commands import add_config_arguments
+
+if TYPE_CHECKING:
+    from ppcls.data.benchmark import LoaderCost, OperatorCost
+    from ppcls.data.loader import DataLoader
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--split", choices=("Train", "Eval"), default="Train")
+    parser.add_argument(
+        "--workers",
+        type=_whole,
+        nargs="+",
+        default=[0, 1, 2],
+        metavar="N",
+        help="numbers of worker processes to measure (0 1 2)",
+    )
+    parser.add_argument("--batches", type=_positive, default=4, help="of each measurement (4)")
+    parser.add_argument("--csv", type=Path, help="also write the numbers to this file")
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, received {text}")
+    return value
+
+
+def _positive(text: str) -> int:
+    if _whole(text) == 0:
+        raise argparse.ArgumentTypeError("must be 1 or more, received 0")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from ppcls.config import load_config
+    from ppcls.data.benchmark import measure_loader, measure_operators
+    from ppcls.data.loader import build_loader
+    from ppcls.errors import ConfigError
+
+    config = load_config(arguments.config, arguments.override)
+    split, batches = arguments.split, arguments.batches
+    section = (config.get("DataLoader") or {}).get(split)
+    if not section:
+        raise ConfigError(f"{arguments.config}: there is no section DataLoader.{split}")
+    class_num = (config.get("Arch") or {}).get("class_num", 1000)
+    seed = (config.get("Global") or {}).get("seed", 0)
+
+    def build_without_workers() -> "DataLoader":
+        return build_loader({**section, "loader": {"num_workers": 0}}, split, class_num, seed)
+
+    loader = build_without_workers()
+    rounds = 1 + len(arguments.workers)
+    total = 1 + rounds * min(len(loader), batches)
+    with tqdm(total=total, unit="batch", leave=False, disable=None) as bar:
+        # Not counted: files and libraries are read from the disk for the first time.
+        measure_operators(build_without_workers(), 1, bar.update)
+        operators = measure_operators(loader, batches, bar.update)
+        loaders = [
+            measure_loader(section, split, class_num, seed, workers, batches, bar.update)
+            for workers in arguments.workers
+        ]
+    print(format_costs(operators, loaders))
+    if arguments.csv:
+        _write_csv(arguments.csv, operators, loaders)
+        print(f"wrote {arguments.csv}")
+    return 0
+
+
+def format_costs(operators: "list[OperatorCost]", loaders: "list[LoaderCost]") -> str:
+    """The tables that the command prints."""
+    whole = operators[-2].ms_per_image
+    width = max(len(cost.name) for cost in operators)
+    lines = [f"{'operator':{width}}  CPU ms per image   share"]
+    lines += [
+        f"{cost.name:{width}}  {cost.ms_per_image:16.3f}  {cost.ms_per_image / whole:6.1%}"
+        for cost in operators
+    ]
+    lines += ["", "workers    images  images/s  CPU ms per image"]
+    lines += [
+        f"{cost.workers:7}  {cost.images:8}  {cost.images_per_second:8.1f}"
+        f"  {cost.cpu_ms_per_image:16.3f}"
+        for cost in loaders
+    ]
+    return "\n".join(lines)
+
+
+def _write_csv(path: Path, operators: "list[OperatorCost]", loaders: "list[LoaderCost]") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("measured", "cpu_ms_per_image", "images_per_second"))
+        writer.writerows((cost.name, f"{cost.ms_per_image:.4f}", "") for cost in operators)
+        writer.writerows(
+            (f"{c.workers} workers", f"{c.cpu_ms_per_image:.4f}", f"{c.images_per_second:.1f}")
+            for c in loaders
+        )
