@@ -5,7 +5,7 @@ The key goes into the counter of Philox (Salmon et al. 2011, "Parallel random nu
 and there is no state to save for a resumed run.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -15,12 +15,14 @@ _SAMPLE, _BATCH, _EPOCH = 0, 1, 2
 class SampleKey(NamedTuple):
     """Names one draw of one sample.
 
-    `repeat` tells draws of the same sample within an epoch apart (repeated augmentation).
+    `repeat` tells draws of the same sample within an epoch apart (repeated augmentation). `size` is
+    the (height, width) that a multi-scale dataset shall give; the others ignore it.
     """
 
     epoch: int
     index: int
     repeat: int = 0
+    size: "Optional[tuple[int, int]]" = None
 
 
 def sample_generator(seed: int, key: SampleKey) -> np.random.Generator:

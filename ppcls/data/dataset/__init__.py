@@ -1,3 +1,3 @@
 """Datasets: what an index stands for. `dataset[key]` gives a `Sample`, or raises `DataError`."""
 
-from ppcls.data.dataset import imagenet, multi_label  # noqa: F401  (registers the datasets)
+from ppcls.data.dataset import imagenet, multi_label, multi_scale  # noqa: F401  (registers the datasets)
