@@ -28,6 +28,7 @@ class Registry:
         runtime: names of the arguments the engine passes to `build`; they are not part of YAML.
         fallback: a module that knows further components, with `find(name)` (the component, or
             None) and `names()`; imported only for a name that is not registered.
+        refused: why a name that PaddleClas knows is not supported, by name.
         common: "module:Class", a dataclass of the options that every component of this kind
             accepts besides its own arguments (handled by whoever builds it).
     """
@@ -39,12 +40,14 @@ class Registry:
         runtime: tuple[str, ...] = (),
         fallback: Optional[str] = None,
         common: Optional[str] = None,
+        refused: Optional[Mapping[str, str]] = None,
     ):
         self.kind = kind
         self.package = package
         self.runtime = runtime
         self.fallback = fallback
         self.common = common
+        self.refused = refused or {}
         self._components: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: Optional[str] = None) -> Callable:
@@ -72,6 +75,8 @@ class Registry:
         known = self.names()
         if name in self._components:
             return self._components[name]
+        if name in self.refused:
+            raise ConfigError(f"{self.kind} '{name}': {self.refused[name]}")
         if self.fallback:
             fallback = importlib.import_module(self.fallback)
             component = fallback.find(name)
@@ -118,6 +123,8 @@ def parse_spec(spec: "str | Mapping[str, Any]") -> "tuple[str, dict[str, Any]]":
     )
 
 
+RETRIEVAL = "retrieval is not supported yet, only classification is"
+
 ARCHS = Registry(
     "arch",
     package="ppcls.arch.backbone",
@@ -134,9 +141,31 @@ OPTIMIZERS = Registry(
     common="ppcls.optimizer.options:OptimizerOptions",
 )
 LRS = Registry("lr", package="ppcls.optimizer", runtime=("epochs", "steps_per_epoch"))
-DATASETS = Registry("dataset", package="ppcls.data.dataset", runtime=("seed",))
+DATASETS = Registry(
+    "dataset",
+    package="ppcls.data.dataset",
+    runtime=("seed",),
+    refused=dict.fromkeys(
+        (
+            "AdaFaceDataset",
+            "CompCars",
+            "FiveValidationDataset",
+            "ICartoonDataset",
+            "LogoDataset",
+            "MSMT17",
+            "Market1501",
+            "VeriWild",
+        ),
+        RETRIEVAL,
+    ),
+)
 SAMPLERS = Registry(
-    "sampler", package="ppcls.data.sampler", runtime=("dataset", "seed", "rank", "world_size")
+    "sampler",
+    package="ppcls.data.sampler",
+    runtime=("dataset", "seed", "rank", "world_size"),
+    refused=dict.fromkeys(
+        ("DistributedRandomIdentitySampler", "MetaBINSampler", "PKSampler"), RETRIEVAL
+    ),
 )
 TRANSFORMS = Registry("transform", package="ppcls.data.transform")
 BATCH_TRANSFORMS = Registry(

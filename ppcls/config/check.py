@@ -9,6 +9,7 @@ import yaml
 from ppcls.config.frozen import freeze, to_plain
 from ppcls.config.legacy import move_old_keys
 from ppcls.config.override import try_overrides
+from ppcls.config.retrieval import refuse_retrieval
 from ppcls.config.schema import Faults, check_mapping, signature_schema
 from ppcls.config.sections import ConfigSections
 from ppcls.config.yaml_file import load_yaml
@@ -41,8 +42,10 @@ def load_config(
 def check_config(config: "dict[str, Any]") -> "tuple[dict[str, Any], list[str]]":
     """Checks a plain configuration; returns it converted and read-only, and its faults."""
     faults = Faults()
+    config, refused = refuse_retrieval(move_old_keys(config), faults)
     schema, _ = signature_schema(ConfigSections)
-    checked = check_mapping(schema, move_old_keys(config), path="", faults=faults)
+    schema = {section: schema[section] for section in schema if section not in refused}
+    checked = check_mapping(schema, config, path="", faults=faults)
     return freeze(checked), faults.messages
 
 
