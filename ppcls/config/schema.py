@@ -188,7 +188,8 @@ def _check_annotated(arguments: Any, value: Any, path: str, faults: Faults) -> A
 
 
 def _check_union(alternatives: Any, value: Any, path: str, faults: Faults) -> Any:
-    if value is None and type(None) in alternatives:
+    # PaddleClas files write Python's None where YAML says null.
+    if value in (None, "None") and type(None) in alternatives:
         return None
     alternatives = [a for a in alternatives if a is not type(None)]
     if len(alternatives) == 1:

@@ -53,6 +53,8 @@ class GlobalOptions:
     seed: NonNegativeInt = 0
     #: Accepted from PaddleClas files and reported: DALI is not used, images go through the loader.
     use_dali: bool = False
+    #: Images may have several classes each: probabilities are sigmoids, not a softmax.
+    use_multilabel: bool = False
     eval_mode: Literal["classification"] = "classification"
     train_mode: Literal["classification"] = "classification"
 

@@ -25,10 +25,11 @@ from ppcls.inference.predictor import PredictionPipeline
 from ppcls.loss import CombinedLoss
 from ppcls.loss.base import main_logits
 from ppcls.metric import build_metrics
-from ppcls.registry import parse_spec
+from ppcls.registry import POSTPROCESSES, parse_spec
 from ppcls.utils.logger import init_logger, logger
 
 _DEFAULT_POSTPROCESS = {"name": "Topk", "topk": 5}
+_DEFAULT_MULTI_LABEL_POSTPROCESS = {"name": "MultiLabelThreshOutput", "threshold": 0.5}
 
 
 def build_trained_model(config: "dict[str, Any]") -> paddle.nn.Layer:
@@ -100,12 +101,14 @@ def infer(
     def run(images: np.ndarray) -> np.ndarray:
         return main_logits(model(paddle.to_tensor(images))).numpy()
 
+    postprocess, activation = _prediction(config)
     pipeline = PredictionPipeline(
         run,
         evaluation_transforms(config),
-        section.get("PostProcess") or _DEFAULT_POSTPROCESS,
+        postprocess,
         output="logits",
         batch_size=section.get("batch_size", 1),
+        activation=activation,
     )
     return pipeline.predict(source)
 
@@ -122,23 +125,35 @@ def export(
     prepare_environment(options.device)
     model = build_trained_model(config)
     name, _ = parse_spec(config["Arch"])
-    postprocess = to_plain((config.get("Infer") or {}).get("PostProcess") or _DEFAULT_POSTPROCESS)
+    postprocess, activation = _prediction(config)
     # The folder stands alone: names travel in it, not as the path of a file elsewhere.
     label_file = postprocess.pop("class_id_map_file", None)
     label_names = {}
     if label_file:
         label_names = read_label_names(label_file, postprocess.pop("delimiter", None) or " ")
+        for key in ("label_0", "label_1"):
+            postprocess.pop(key, None)
     description = Description(
         model_name=name,
         image_shape=list(options.image_shape),
         transform_ops=evaluation_transforms(config),
         postprocess=postprocess,
         output=output,
+        activation=activation,
         label_names=label_names,
     )
     return export_model(
         model, folder or options.save_inference_dir, description, formats=formats, opset=opset
     )
+
+
+def _prediction(config: "dict[str, Any]") -> "tuple[dict[str, Any], str]":
+    """`Infer.PostProcess` as `{"name": ...}`, and the activation that gives it probabilities."""
+    is_multi_label = GlobalOptions(**config.get("Global", {})).use_multilabel
+    default = _DEFAULT_MULTI_LABEL_POSTPROCESS if is_multi_label else _DEFAULT_POSTPROCESS
+    name, arguments = parse_spec((config.get("Infer") or {}).get("PostProcess") or default)
+    activation = "sigmoid" if is_multi_label else POSTPROCESSES.get(name).activation
+    return {"name": name, **to_plain(arguments)}, activation
 
 
 def evaluation_transforms(config: "dict[str, Any]") -> "list[Any]":

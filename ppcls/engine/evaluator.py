@@ -36,6 +36,9 @@ class Evaluator:
         self.environment = environment
         self.precision = precision or MixedPrecision(None, environment.device)
         self.print_batch_step = print_batch_step
+        #: How good the model evaluated last is, greater is better: the first value of the first
+        #: metric, or its negative where smaller is better; without metrics the negated loss.
+        self.quality: Optional[float] = None
 
     @paddle.no_grad()
     def evaluate(
@@ -75,9 +78,15 @@ class Evaluator:
     def _reduce(self, averages: RunningAverages) -> "dict[str, float]":
         averages.merge(self.environment.sum)
         results = averages.compute()
+        environment, qualities = self.environment, []
         for metric in self.metrics:
-            metric.load_state(self.environment.sum(metric.state()))
-            results.update(metric.compute())
+            metric.reduce(environment.sum, environment.rank, environment.world_size)
+            values = metric.compute()
+            results.update(values)
+            qualities += [v if metric.higher_is_better else -v for v in values.values()]
+        if self.loss is not None:
+            qualities.append(-results["loss"])
+        self.quality = qualities[0] if qualities else None
         if not results:
             raise DataError(
                 "nothing to evaluate: the Loss and Metric sections have no Eval entries"

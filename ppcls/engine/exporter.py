@@ -48,14 +48,16 @@ class ExportReport:
 class _ExportedModel(paddle.nn.Layer):
     """The model as deployed: one output, probabilities or logits."""
 
-    def __init__(self, model: paddle.nn.Layer, output: str):
+    def __init__(self, model: paddle.nn.Layer, description: Description):
         super().__init__()
         self.model = model
-        self.output = output
+        self.activation = description.activation if description.output == "prob" else None
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         logits = main_logits(self.model(images))
-        return paddle.nn.functional.softmax(logits, axis=-1) if self.output == "prob" else logits
+        if self.activation == "softmax":
+            return paddle.nn.functional.softmax(logits, axis=-1)
+        return paddle.nn.functional.sigmoid(logits) if self.activation == "sigmoid" else logits
 
 
 def export_model(
@@ -86,14 +88,14 @@ def export_model(
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     was_training = model.training
-    exported = _ExportedModel(model, description.output)
+    exported = _ExportedModel(model, description)
     exported.eval()
     description.weights_sha256 = _weights_sha256(model)
     description.versions = _versions(formats)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         # What is deployed computes the same in fewer operators; it is compared with `exported`.
-        deployed = _ExportedModel(fuse_for_inference(model), description.output)
+        deployed = _ExportedModel(fuse_for_inference(model), description)
         deployed.eval()
         write_program(deployed, staging, description.image_shape)
         if "onnx" in formats:
@@ -249,7 +251,7 @@ def _is_same_program(one: Description, other: Description) -> bool:
     """Whether files of both exports may stand in one folder under one `inference.yml`."""
     return all(
         getattr(one, name) == getattr(other, name)
-        for name in ("model_name", "image_shape", "output", "weights_sha256")
+        for name in ("model_name", "image_shape", "output", "activation", "weights_sha256")
     )
 
 

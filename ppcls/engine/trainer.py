@@ -175,8 +175,9 @@ class Trainer:
             while self.position.epoch < self.options.epochs:
                 row = self._train_epoch(stop)
                 self._average_statistics()
-                row.update(self._evaluate_epoch())
-                self._finish_epoch(row)
+                results, quality = self._evaluate_epoch()
+                row.update({f"eval_{name}": value for name, value in results.items()})
+                self._finish_epoch(row, quality)
         self.scalars.close()
         self.loader.close()
         summary = self._summary()
@@ -328,20 +329,22 @@ class Trainer:
                 total = self.environment.sum(paddle.clone(state[name]))
                 paddle.assign(total / self.environment.world_size, output=state[name])
 
-    def _evaluate_epoch(self) -> "dict[str, float]":
+    def _evaluate_epoch(self) -> "tuple[dict[str, float], Optional[float]]":
+        """Losses and metrics by name, and how good the model is; none if no evaluation is due."""
         epoch, epochs = self.position.epoch, self.options.epochs
         is_due = epoch % self.options.eval_interval == 0 or epoch == epochs
         if self.evaluator is None or not is_due:
-            return {}
+            return {}, None
         with self.ema.average_weights() if self.ema else nullcontext():
             results = self.evaluator.evaluate(self.model, epoch, epochs)
         self.scalars.add("eval", results, epoch)
-        return {f"eval_{name}": value for name, value in results.items()}
+        quality = self.evaluator.quality
+        self.schedule.observe(results, quality)
+        return results, quality
 
-    def _finish_epoch(self, row: "dict[str, Any]") -> None:
+    def _finish_epoch(self, row: "dict[str, Any]", value: Optional[float]) -> None:
         position = self.position
         position.history.append(row)
-        value = self._main_value(row)
         is_best = value is not None and (position.best_value is None or value > position.best_value)
         if is_best:
             position.best_value, position.best_epoch = value, position.epoch
@@ -354,14 +357,6 @@ class Trainer:
         self._save(LATEST)
         if self.environment.is_main:
             write_history(self.folder, self._summary(), position.history)
-
-    def _main_value(self, row: "dict[str, Any]") -> Optional[float]:
-        """What decides which model is best: the first metric, else the negated loss."""
-        values = {key: value for key, value in row.items() if key.startswith("eval_")}
-        if not values:
-            return None
-        metrics = [key for key in values if key.startswith("eval_top")]
-        return values[metrics[0]] if metrics else -values["eval_loss"]
 
     def _summary(self) -> "dict[str, Any]":
         return {

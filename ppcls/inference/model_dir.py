@@ -30,8 +30,10 @@ class Description:
     image_shape: "list[int]"
     transform_ops: "list[Any]"
     postprocess: "dict[str, Any]"
-    #: "prob": the program ends in a softmax; "logits": it does not.
+    #: "prob": the program ends in `activation`; "logits": it does not.
     output: str = "prob"
+    #: "softmax", or for multi-label models "sigmoid".
+    activation: str = "softmax"
     #: Identifies the weights, so that files of different models are never mixed in one folder.
     weights_sha256: str = ""
     label_names: "dict[int, str]" = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Description:
                 "model_name": self.model_name,
                 "image_shape": self.image_shape,
                 "output": self.output,
+                "activation": self.activation,
                 "weights_sha256": self.weights_sha256,
                 "versions": self.versions,
             },
@@ -75,6 +78,7 @@ class Description:
                 transform_ops=document["PreProcess"]["transform_ops"],
                 postprocess=document["PostProcess"],
                 output=document["Global"]["output"],
+                activation=document["Global"].get("activation", "softmax"),
                 weights_sha256=document["Global"].get("weights_sha256", ""),
                 label_names=document.get("label_names") or {},
                 versions=document["Global"].get("versions") or {},

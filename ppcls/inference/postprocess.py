@@ -1,11 +1,15 @@
-"""From class probabilities to PaddleClas's prediction dictionaries."""
+"""From class probabilities to PaddleClas's prediction dictionaries.
+
+`activation` of a postprocess says which probabilities it takes: "softmax" for one class per image,
+"sigmoid" for several.
+"""
 
 from pathlib import Path
 from typing import Any, Optional, Union
 
 import numpy as np
 
-from ppcls.config.types import PositiveInt, Probability
+from ppcls.config.types import NonNegativeInt, PositiveInt, Probability
 from ppcls.errors import DataError
 from ppcls.registry import POSTPROCESSES
 
@@ -14,6 +18,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, in float32."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Sigmoid of each value, in float32; exact for large values of either sign."""
+    return np.exp(-np.logaddexp(0, -logits))
+
+
+ACTIVATIONS = {"softmax": softmax, "sigmoid": sigmoid}
 
 
 def read_label_names(path: Union[str, Path], delimiter: str = " ") -> "dict[int, str]":
@@ -42,6 +54,8 @@ def read_label_names(path: Union[str, Path], delimiter: str = " ") -> "dict[int,
 
 class _Labelled:
     """Knows the names of classes, from a file or from what `set_label_names` was given."""
+
+    activation = "softmax"
 
     def __init__(self, class_id_map_file: Optional[str], delimiter: Optional[str]):
         self.label_names: dict[int, str] = {}
@@ -82,25 +96,72 @@ class Topk(_Labelled):
 
 
 @POSTPROCESSES.register()
+class MultiLabelTopk(Topk):
+    """The `topk` most probable of an image's several classes, most probable first."""
+
+    activation = "sigmoid"
+
+
+@POSTPROCESSES.register()
 class ThreshOutput(_Labelled):
-    """The most probable class if it exceeds `threshold`, else class `default_label_index`."""
+    """The most probable class if its probability is high enough, else a default one.
+
+    Of two classes, class 1 is chosen from `threshold` on, else class 0. Of more, the most probable
+    class is chosen above `threshold`, else class `default_label_index`.
+
+    Args:
+        threshold: the least probability.
+        default_label_index: of more than two classes, the one below it.
+        label_0: name of class 0 of two.
+        label_1: name of class 1 of two.
+        class_id_map_file: label map; its names come before `label_0` and `label_1`.
+        delimiter: of the label map.
+    """
 
     def __init__(
         self,
         threshold: Probability = 0.0,
-        default_label_index: int = 0,
+        default_label_index: NonNegativeInt = 0,
+        label_0: Optional[str] = None,
+        label_1: Optional[str] = None,
         class_id_map_file: Optional[str] = None,
         delimiter: Optional[str] = None,
     ):
         super().__init__(class_id_map_file, delimiter)
         self.threshold = threshold
         self.default_label_index = default_label_index
+        if not self.label_names and (label_0 is not None or label_1 is not None):
+            self.label_names = {0: label_0 or "0", 1: label_1 or "1"}
 
     def __call__(self, probabilities: np.ndarray) -> "list[dict[str, Any]]":
         """probabilities: (B, class_num) -> a dictionary per image."""
-        results = []
-        for row in probabilities:
-            best = int(row.argmax())
-            class_id = best if row[best] > self.threshold else self.default_label_index
-            results.append(self._result(row, [class_id]))
-        return results
+        return [self._result(row, [self._choose(row)]) for row in probabilities]
+
+    def _choose(self, row: np.ndarray) -> int:
+        if len(row) == 2:
+            return int(row[1] >= self.threshold)
+        best = int(row.argmax())
+        return best if row[best] > self.threshold else self.default_label_index
+
+
+@POSTPROCESSES.register()
+class MultiLabelThreshOutput(_Labelled):
+    """Every class whose probability is at least `threshold`, in the order of classes."""
+
+    activation = "sigmoid"
+
+    def __init__(
+        self,
+        threshold: Probability = 0.5,
+        class_id_map_file: Optional[str] = None,
+        delimiter: Optional[str] = None,
+    ):
+        super().__init__(class_id_map_file, delimiter)
+        self.threshold = threshold
+
+    def __call__(self, probabilities: np.ndarray) -> "list[dict[str, Any]]":
+        """probabilities: (B, class_num) -> a dictionary per image; its lists may be empty."""
+        return [
+            self._result(row, np.flatnonzero(row >= self.threshold).tolist())
+            for row in probabilities
+        ]

@@ -11,7 +11,7 @@ from ppcls.errors import DataError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.image_source import Image, NamedImage, expand, read_image
 from ppcls.inference.model_dir import Description
-from ppcls.inference.postprocess import softmax
+from ppcls.inference.postprocess import ACTIVATIONS
 from ppcls.registry import POSTPROCESSES
 
 
@@ -23,6 +23,7 @@ class PredictionPipeline:
         transform_ops: the preprocessing, as in YAML.
         postprocess: the postprocess, as in YAML.
         output: what `run` returns, "prob" or "logits".
+        activation: what makes probabilities of logits, "softmax" or "sigmoid".
         label_names: names of classes, unless the postprocess names a file of its own.
         batch_size: images per call of `run`.
     """
@@ -35,13 +36,14 @@ class PredictionPipeline:
         output: str = "prob",
         label_names: "dict[int, str] | None" = None,
         batch_size: int = 1,
+        activation: str = "softmax",
     ):
         self.run = run
         self.transforms = build_transforms(transform_ops)
         self.postprocess = POSTPROCESSES.build(postprocess)
         if label_names and not self.postprocess.label_names:
             self.postprocess.set_label_names(label_names)
-        self.output = output
+        self.activate = ACTIVATIONS[activation] if output == "logits" else None
         self.batch_size = batch_size
 
     def predict(self, source: "Union[Image, list[Image]]") -> "list[dict[str, Any]]":
@@ -88,7 +90,7 @@ class PredictionPipeline:
 
     def _run(self, images: np.ndarray) -> "list[dict[str, Any]]":
         outputs = self.run(images)
-        return self.postprocess(softmax(outputs) if self.output == "logits" else outputs)
+        return self.postprocess(self.activate(outputs) if self.activate else outputs)
 
 
 class Predictor(PredictionPipeline):
@@ -122,7 +124,8 @@ class Predictor(PredictionPipeline):
         self.description = description
         postprocess = dict(description.postprocess)
         if topk is not None:
-            postprocess = {"name": "Topk", "topk": topk}
+            is_multi_label = description.activation == "sigmoid"
+            postprocess = {"name": "MultiLabelTopk" if is_multi_label else "Topk", "topk": topk}
         super().__init__(
             self.engine.run,
             description.transform_ops,
@@ -130,4 +133,5 @@ class Predictor(PredictionPipeline):
             description.output,
             description.label_names,
             batch_size,
+            description.activation,
         )

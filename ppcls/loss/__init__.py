@@ -5,6 +5,7 @@ from ppcls.loss.binary import BCELoss
 from ppcls.loss.combined import CombinedLoss
 from ppcls.loss.cross_entropy import CELoss
 from ppcls.loss.focal import FocalLoss
+from ppcls.loss.multi_label import MultiLabelAsymmetricLoss, MultiLabelLoss
 from ppcls.loss.token_label import TokenLabelLoss
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "CombinedLoss",
     "FocalLoss",
     "Loss",
+    "MultiLabelAsymmetricLoss",
+    "MultiLabelLoss",
     "TokenLabelLoss",
     "main_logits",
 ]

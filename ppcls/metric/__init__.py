@@ -1,6 +1,14 @@
 """Metrics: accumulated on the device, exact under sharding; see `ppcls.metric.base`."""
 
 from ppcls.metric.base import Metric, build_metrics
+from ppcls.metric.multi_label import AccuracyScore, HammingDistance, MultiLabelMAP
 from ppcls.metric.topk import TopkAcc
 
-__all__ = ["Metric", "TopkAcc", "build_metrics"]
+__all__ = [
+    "AccuracyScore",
+    "HammingDistance",
+    "Metric",
+    "MultiLabelMAP",
+    "TopkAcc",
+    "build_metrics",
+]

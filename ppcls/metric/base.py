@@ -1,7 +1,7 @@
 """The protocol of a metric."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import paddle
@@ -18,8 +18,12 @@ class Metric(ABC):
 
         metric.load_state(all_reduce(metric.state()))
 
-    Subclasses implement `update`, which adds to `self._sums`, and `compute`.
+    Subclasses implement `update`, which adds to `self._sums`, and `compute`. `reduce` is how an
+    evaluation does that.
     """
+
+    #: Whether a model with larger values is the better one.
+    higher_is_better = True
 
     def __init__(self, sums: int, dtype: str):
         self._zeros = paddle.zeros([sums], dtype=dtype)
@@ -48,6 +52,18 @@ class Metric(ABC):
     def merge(self, state: paddle.Tensor) -> None:
         """Adds the samples behind another metric's `state`."""
         self._sums = self._sums + state
+
+    def reduce(
+        self, total: "Callable[[paddle.Tensor], paddle.Tensor]", rank: int, world_size: int
+    ) -> None:
+        """Takes in the samples of all processes; every process calls it.
+
+        Args:
+            total: gives the sum of a tensor over the processes, in each of them.
+            rank: number of this process.
+            world_size: number of processes.
+        """
+        self.load_state(total(self.state()))
 
 
 def build_metrics(specs: Optional[Sequence[Any]]) -> "list[Metric]":

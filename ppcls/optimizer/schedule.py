@@ -1,7 +1,8 @@
 """The base of all learning-rate schedules: warm-up, steps or epochs, exact resumption."""
 
 from abc import abstractmethod
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Optional
 
 from paddle.optimizer.lr import LRScheduler
 
@@ -13,6 +14,8 @@ LastEpoch = Annotated[int, Range(low=-1)]
 
 class Schedule(LRScheduler):
     """A learning rate that is a pure function of the number of optimizer steps done.
+
+    (Of the evaluations too in `ReduceOnPlateau`, which keeps more state.)
 
     Time is counted in ticks: optimizer steps, or with `by_epoch` epochs, within which the rate is
     constant. The rate rises linearly from `warmup_start_lr` at tick 0 to `peak` at the end of
@@ -76,6 +79,14 @@ class Schedule(LRScheduler):
     @abstractmethod
     def decay(self, tick: int) -> float:
         """The rate `tick` ticks after the end of warm-up; the training ends at `decay_ticks`."""
+
+    def observe(self, results: "Mapping[str, float]", quality: Optional[float]) -> None:
+        """Called after each evaluation during training; only a schedule that reacts to it cares.
+
+        Args:
+            results: losses and metrics by name, the same in every process.
+            quality: what decides which model is best; greater is better.
+        """
 
     def set_state_dict(self, state_dict: "dict[str, Any]") -> None:
         """Continues at the step of `state_dict`, by this schedule's own parameters."""

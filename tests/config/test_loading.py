@@ -155,3 +155,10 @@ def test_import_is_free(repo_root):
         [sys.executable, "-c", code], cwd=repo_root, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_nones_of_python_are_nulls():
+    config = {"Arch": ARCH, "Infer": {"PostProcess": {"name": "Topk", "class_id_map_file": "None"}}}
+    checked, faults = check_config(config)
+    assert not faults
+    assert checked["Infer"]["PostProcess"]["class_id_map_file"] is None

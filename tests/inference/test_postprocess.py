@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from ppcls.errors import DataError
-from ppcls.inference.postprocess import ThreshOutput, Topk, read_label_names, softmax
+from ppcls.inference.postprocess import (
+    MultiLabelThreshOutput,
+    ThreshOutput,
+    Topk,
+    read_label_names,
+    sigmoid,
+    softmax,
+)
+from ppcls.registry import POSTPROCESSES
 
 
 @pytest.fixture
@@ -63,3 +71,37 @@ def test_bad_label_files_are_named(tmp_path):
         read_label_names(path)
     with pytest.raises(DataError, match=r"missing\.txt cannot be read"):
         read_label_names(tmp_path / "missing.txt")
+
+
+def test_thresh_output_of_two_classes():
+    """PaddleClas decides two classes by the probability of the second."""
+    probabilities = np.array([[0.8, 0.2], [0.7, 0.3], [0.1, 0.9]], dtype=np.float32)
+    results = ThreshOutput(threshold=0.3, label_0="cat", label_1="dog")(probabilities)
+    assert [r["class_ids"] for r in results] == [[0], [1], [1]]
+    assert [r["label_names"] for r in results] == [["cat"], ["dog"], ["dog"]]
+    np.testing.assert_allclose([r["scores"][0] for r in results], [0.8, 0.3, 0.9], atol=1e-5)
+
+
+def test_sigmoid_of_large_logits():
+    with np.errstate(over="raise"):
+        values = sigmoid(np.array([-500.0, 0.0, 500.0], dtype=np.float32))
+    np.testing.assert_allclose(values, [0, 0.5, 1], atol=1e-30)
+    assert values.dtype == np.float32
+
+
+def test_every_class_above_the_threshold():
+    probabilities = np.array([[0.2, 0.9, 0.5], [0.1, 0.2, 0.3]], dtype=np.float32)
+    postprocess = MultiLabelThreshOutput(threshold=0.5)
+    postprocess.set_label_names({0: "sea", 1: "sky", 2: "sun"})
+    assert postprocess(probabilities) == [
+        {"class_ids": [1, 2], "scores": [0.9, 0.5], "label_names": ["sky", "sun"]},
+        {"class_ids": [], "scores": [], "label_names": []},
+    ]
+
+
+def test_postprocesses_say_which_probabilities_they_take():
+    taken = {name: POSTPROCESSES.get(name).activation for name in POSTPROCESSES.names()}
+    assert {name for name in taken if taken[name] == "sigmoid"} == {
+        "MultiLabelThreshOutput",
+        "MultiLabelTopk",
+    }
