@@ -1,35 +1,120 @@
-"""Write the image files and lists that datasets read."""
+"""Write the image files and lists that datasets read, and the YAML that names them."""
 
 import argparse
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     sources = parser.add_subparsers(dest="source", required=True)
+    folder = sources.add_parser(
+        "folder", help="a folder that holds a folder of images per class, split or not"
+    )
+    folder.add_argument("root", type=Path)
+    _add_list_arguments(folder)
+
+    table = sources.add_parser("csv", help="a CSV table: an image a row, one or several labels")
+    table.add_argument("table", type=Path)
+    table.add_argument("--image-root", type=Path, help="of the image names (the table's folder)")
+    table.add_argument("--image-column", help="column of image names (the first)")
+    table.add_argument(
+        "--label-column",
+        action="append",
+        default=[],
+        help="a column of texts, or several of 0 and 1 (all other columns); repeatable",
+    )
+    table.add_argument("--part-column", help="column that says train, val or test")
+    table.add_argument("--suffix", default="", help="appended to image names, e.g. .jpg")
+    table.add_argument("--separator", default="|", help="between the labels of a text (|)")
+    table.add_argument(
+        "--multi-label", action="store_true", help="even if no row has more than one label"
+    )
+    _add_list_arguments(table)
+
     digits = sources.add_parser("digits", help="the handwritten digits of scikit-learn")
     digits.add_argument("--output", type=Path, default=Path("dataset/digits"))
-    folder = sources.add_parser("folder", help="a folder that holds a folder of images per class")
-    folder.add_argument("root", type=Path)
-    folder.add_argument("--val-ratio", type=_share, default=0.2, help="part held out (0.2)")
-    folder.add_argument("--seed", type=int, default=0, help="of the split (0)")
-    folder.add_argument("--overwrite", action="store_true", help="replace existing lists")
+
+
+def _add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, help="folder of the lists (that of the images)")
+    parser.add_argument("--val-fraction", type=_share, default=0.2, help="for validation (0.2)")
+    parser.add_argument("--test-fraction", type=_share, default=0.0, help="for the test (0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    parser.add_argument("--force", action="store_true", help="replace lists that exist")
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="do not decode the images; unreadable ones and copies are listed like any other",
+    )
+    parser.add_argument("--keep-duplicates", action="store_true", help="list identical images, too")
+    parser.add_argument("--jobs", type=int, help="worker processes that decode (one per CPU)")
 
 
 def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, received {text}")
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, received {text}")
     return value
 
 
 def run(arguments: argparse.Namespace) -> int:
     from ppcls.data.prepare import prepare_digits, prepare_folder
+    from ppcls.data.prepare.csv_table import CsvOptions, prepare_csv
 
+    print_any_name()
     if arguments.source == "digits":
-        lists = prepare_digits(arguments.output)
+        prepared = prepare_digits(arguments.output)
+    elif arguments.source == "folder":
+        prepared = prepare_folder(arguments.root, _list_options(arguments))
     else:
-        lists = prepare_folder(
-            arguments.root, arguments.val_ratio, arguments.seed, arguments.overwrite
+        options = CsvOptions(
+            arguments.image_root,
+            arguments.image_column,
+            tuple(arguments.label_column),
+            arguments.part_column,
+            arguments.suffix,
+            arguments.separator,
+            arguments.multi_label,
         )
-    print(f"Wrote {lists}")
+        prepared = prepare_csv(arguments.table, options, _list_options(arguments))
+    print("\n\n".join(filter(None, [prepared.describe_losses(), prepared.describe_classes()])))
+    print(f"\nWrote {prepared}")
+    print(f"\nTo use it, write this into your YAML:\n\n{prepared.yaml_lines()}", end="")
     return 0
+
+
+def _list_options(arguments: argparse.Namespace) -> Any:
+    from ppcls.data.prepare import ListOptions
+    from ppcls.errors import DataError
+
+    if arguments.val_fraction + arguments.test_fraction >= 1:
+        raise DataError("--val-fraction and --test-fraction leave nothing to train on")
+    return ListOptions(
+        output=arguments.output,
+        val_fraction=arguments.val_fraction,
+        test_fraction=arguments.test_fraction,
+        seed=arguments.seed,
+        overwrite=arguments.force,
+        check=not arguments.no_check,
+        keep_duplicates=arguments.keep_duplicates,
+        jobs=cpu_count() if arguments.jobs is None else arguments.jobs,
+    )
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def print_any_name() -> None:
+    """Lets names that are not UTF-8, or not in the terminal's encoding, be printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,108 @@
+"""What can be said of one image file: whether it decodes, its size, format, content hash."""
+
+import hashlib
+import io
+import struct
+from typing import Callable, NamedTuple, Optional, Union
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ppcls.data.transform.decode import decode_image
+
+#: Bytes of a content hash: among 10**9 files, two different ones agree with probability 1e-21.
+DIGEST_SIZE = 16
+#: Bytes of a perceptual signature.
+SIGNATURE_SIZE = 16
+
+_ORIENTATION_TAG = 274
+_UPRIGHT = 1
+_BROKEN_EXIF = (SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error)
+
+
+class ImageFacts(NamedTuple):
+    """One readable image.
+
+    width, height: as decoded, that is after the EXIF orientation was applied.
+    """
+
+    width: int
+    height: int
+    format: str
+    mode: str
+    is_rotated: bool
+
+
+def content_digest(content: Union[bytes, np.ndarray]) -> bytes:
+    """(DIGEST_SIZE,) bytes that are equal exactly if the contents are (BLAKE2b, RFC 7693).
+
+    Args:
+        content: the bytes of a file, or the pixels of an image that has no file of its own.
+    """
+    digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
+    if isinstance(content, np.ndarray):
+        digest.update(repr((content.shape, content.dtype.str)).encode())
+        content = np.ascontiguousarray(content)
+    digest.update(content)
+    return digest.digest()
+
+
+def examine(
+    content: Union[bytes, np.ndarray],
+    decode: Callable[[bytes], np.ndarray] = decode_image,
+) -> "tuple[ImageFacts, np.ndarray]":
+    """Decodes an image as training does.
+
+    Args:
+        content: the bytes of a file, or decoded pixels (H, W, C) or (H, W).
+        decode: gives RGB (H, W, 3) uint8 of a file's bytes.
+
+    Returns:
+        The facts and the pixels.
+
+    Raises:
+        DataError: the image cannot be decoded.
+    """
+    if isinstance(content, np.ndarray):
+        mode = "L" if content.ndim == 2 else "RGB"
+        return ImageFacts(content.shape[1], content.shape[0], "array", mode, False), content
+    pixels = decode(content)
+    height, width = pixels.shape[:2]
+    # `decode` opened the same header, so this does not fail.
+    with Image.open(io.BytesIO(content)) as header:
+        format, mode = header.format or "unknown", header.mode
+        is_rotated = _orientation(header) != _UPRIGHT
+    return ImageFacts(width, height, format, mode, is_rotated), pixels
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 if there is none. Never decodes pixels."""
+    try:
+        if image.format == "TIFF":
+            return image.tag_v2.get(_ORIENTATION_TAG, _UPRIGHT)
+        exif = Image.Exif()
+        exif.load(image.info.get("exif", b""))
+        return exif.get(_ORIENTATION_TAG, _UPRIGHT)
+    except _BROKEN_EXIF:
+        return _UPRIGHT
+
+
+def signature(pixels: np.ndarray) -> Optional[np.ndarray]:
+    """A perceptual hash: images that differ by scale, compression or a filter have close ones.
+
+    The difference hash (N. Krawetz 2013, "Kind of Like That") in both directions: of the grey
+    image at 9x9, whether each pixel is darker than its right neighbour, and than its lower one.
+
+    Returns:
+        (SIGNATURE_SIZE,) uint8, or None for an image without structure, whose bits are noise.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    # Area averaging in one step, so that the size of the image does not matter.
+    small = cv2.resize(pixels.reshape(pixels.shape[:2]), (9, 9), interpolation=cv2.INTER_AREA)
+    small = small.astype(np.int16)
+    if small.max() - small.min() < 8:
+        return None
+    bits = (small[:8, 1:] > small[:8, :-1], small[1:, :8] > small[:-1, :8])
+    return np.packbits(np.stack(bits).ravel())
