@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 from ppcls.data.transform import build_transforms
 from ppcls.data.transform.augment_operations import OPERATIONS, Draw
-from ppcls.data.transform.crop import RandCropImage
+from ppcls.data.transform.blur import motion_kernel
+from ppcls.data.transform.crop import RandCropImage, RandomResizedCrop
 from ppcls.errors import ConfigError, DataError
 from ppcls.registry import TRANSFORMS
 
@@ -27,7 +28,10 @@ NEEDS = {
     "RandCropImage": {"size": [40, 30]},
     "RandomCropImage": {"size": [40, 30]},
     "RandCropImageV2": {"size": [40, 30]},
+    "RandomResizedCrop": {"size": [30, 40]},
+    "ResizeKeepRatio": {"size": [40, 45]},
     "Pad": {"padding": 4},
+    "AugMix": {"prob": 0.9},
     "NormalizeImage": {"order": "hwc"},
     "ColorJitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
     "RandomErasing": {"EPSILON": 1.0},
@@ -37,7 +41,12 @@ NEEDS = {
 }
 SIZES = {
     name: (30, 40) for name, arguments in NEEDS.items() if arguments.get("size") == [40, 30]
-} | {"CropImageAtRatio": (40, 40), "Pad": (98, 128)}
+} | {
+    "CropImageAtRatio": (40, 40),
+    "Pad": (98, 128),
+    "RandomResizedCrop": (30, 40),
+    "ResizeKeepRatio": (45, 60),
+}
 
 
 def build(name: str, **arguments):
@@ -69,6 +78,7 @@ def test_every_operator_is_a_function_of_image_and_generator(name):
         "NormalizeImage",
         "ToCHWImage",
         "Pad",
+        "ResizeKeepRatio",
     }
     assert is_random == (name not in deterministic)
 
@@ -118,8 +128,6 @@ def test_random_interpolation_draws_bilinear_or_bicubic():
         ("ResizeImage", {}, "needs `size` or `resize_short`"),
         ("ResizeImage", {"size": 8, "interpolation": "area", "backend": "pil"}, "pil has no"),
         ("ResizeImage", {"size": 8, "backend": "torch"}, "unknown backend 'torch'"),
-        ("TimmAutoAugment", {"config_str": "rand-m9-x3"}, "'rand-m9-x3' is not understood"),
-        ("TimmAutoAugment", {"config_str": "m9"}, "'m9' is not understood"),
         ("GridMask", {"d1": 9, "d2": 9}, "d2 must be larger"),
         ("Pad", {"padding": [1, 2, 3]}, "1, 2 or 4 numbers"),
         ("ResizeImag", {"size": 8}, "did you mean 'ResizeImage'"),
@@ -156,8 +164,89 @@ def test_pad_is_numpys():
     ):
         padded = build("Pad", padding=padding, fill=7)(PICTURE, None)
         assert np.array_equal(padded, np.pad(PICTURE, (*widths, (0, 0)), constant_values=7))
-    expected = ImageOps.expand(Image.fromarray(PICTURE), border=3, fill=(9, 9, 9))
-    assert np.array_equal(build("Pad", padding=3, fill=9)(PICTURE, None), np.asarray(expected))
+    for mode in ("edge", "reflect", "symmetric"):
+        padded = build("Pad", padding=5, padding_mode=mode)(PICTURE, None)
+        assert np.array_equal(padded, np.pad(PICTURE, ((5, 5), (5, 5), (0, 0)), mode))
+    for fill in (9, [1, 2, 3]):
+        colour = (9, 9, 9) if fill == 9 else tuple(fill)
+        expected = ImageOps.expand(Image.fromarray(PICTURE), border=3, fill=colour)
+        padded = build("Pad", padding=3, fill=fill)(PICTURE, None)
+        assert np.array_equal(padded, np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("longest", "size"), [(0.0, (75, 50)), (1.0, (60, 40)), (0.5, (67, 44)), (0.25, (71, 47))]
+)
+def test_resize_keep_ratio_covers_or_fits(longest, size):
+    image = make_picture(120, 80)
+    ours = build("ResizeKeepRatio", size=[60, 50], longest=longest)(image, None)
+    assert np.array_equal(ours, cv2.resize(image, size))
+
+
+@pytest.mark.parametrize("fill", [0, 77, [10, 20, 30]])
+def test_rotation_is_pillows(fill):
+    operator = build("RandomRotation", prob=1.0, degrees=[30, 30], fill=fill, expand=True)
+    colour = (fill,) * 3 if isinstance(fill, int) else tuple(fill)
+    expected = Image.fromarray(PICTURE).rotate(30, expand=True, fillcolor=colour)
+    assert np.array_equal(operator(PICTURE, generator(0)), np.asarray(expected))
+
+
+def test_rotation_by_a_quarter_is_numpys():
+    operator = build("RandomRotation", prob=1.0, degrees=[90, 90])
+    square = make_picture(64, 64)
+    assert np.array_equal(operator(square, generator(0)), np.rot90(square))
+
+
+def test_rotation_keeps_to_its_range():
+    operator = build("RandomRotation", prob=0.5, degrees=10)
+    rng = generator(1)
+    white = np.full((99, 99, 3), 255, np.uint8)
+    black = [(operator(white, rng) == 0).mean() for _ in range(300)]
+    assert 0.4 < np.mean(np.array(black) == 0) < 0.6
+    assert (
+        max(black) <= (build("RandomRotation", prob=1.0, degrees=[10, 10])(white, rng) == 0).mean()
+    )
+
+
+def test_blur_keeps_the_mean_and_lowers_the_contrast():
+    noise = generator(3).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    rng = generator(0)
+    blurred = [build("BlurImage", ratio=1.0)(noise, rng) for _ in range(50)]
+    assert all(abs(image.mean() - noise.mean()) < 1.5 for image in blurred)
+    assert all(image.std() < 0.85 * noise.std() for image in blurred)
+    rng = generator(0)
+    kept = sum(build("BlurImage", ratio=0.3)(noise, rng) is noise for _ in range(400))
+    assert 0.6 < kept / 400 < 0.8
+
+
+def test_motion_kernel_is_a_line_of_sum_one():
+    assert np.allclose(motion_kernel(5, 0), np.eye(5) / 5)
+    assert np.allclose(motion_kernel(7, 45).sum(axis=1).argmax(), 3)
+    assert np.isclose(motion_kernel(9, 31.0).sum(), 1)
+
+
+def test_random_resized_crop_draws_what_it_says():
+    operator = RandomResizedCrop([30, 40], scale=(0.2, 0.6), ratio=(0.5, 2.0))
+    rng = generator(0)
+    boxes = np.array([operator.draw_box(400, 300, rng) for _ in range(2000)])
+    left, top, width, height = boxes.T
+    assert min(left.min(), top.min()) >= 0
+    assert (left + width).max() <= 400
+    assert (top + height).max() <= 300
+    assert ((width + 1) / (height - 1)).min() >= 0.5
+    assert ((width - 1) / (height + 1)).max() <= 2
+    area = width * height / (400 * 300)
+    assert 0.195 < area.min() < 0.25
+    assert 0.55 < area.max() < 0.605
+    left, top, width, height = operator.draw_box(120, 90, generator(4))
+    expected = cv2.resize(PICTURE[top : top + height, left : left + width], (40, 30))
+    assert np.array_equal(operator(PICTURE, generator(4)), expected)
+
+
+def test_random_resized_crop_of_what_cannot_fit_is_central():
+    operator = RandomResizedCrop(30, scale=(0.9, 1.0), ratio=(1.0, 1.0 + 1e-9))
+    assert operator.draw_box(400, 100, generator(0)) == (150, 0, 100, 100)
+    assert operator.draw_box(100, 400, generator(0)) == (0, 150, 100, 100)
 
 
 @pytest.mark.parametrize("use_log_aspect", [False, True])
@@ -279,6 +368,15 @@ def test_random_erasing_rand_mode_is_one_colour_and_epsilon_the_frequency():
     assert all((pixels == pixels[0]).all() for pixels in erased)
 
 
+def test_cutout_without_a_colour_draws_one():
+    for fill in (None, "none"):
+        operator = build("Cutout", n_holes=1, length=20, fill_value=fill)
+        colours = {
+            tuple(operator(np.zeros((9, 9, 3), np.uint8), generator(s))[4, 4]) for s in range(9)
+        }
+        assert len(colours) == 9
+
+
 def test_cutout_hide_and_seek_and_grid_mask_hide_what_they_say():
     white = np.full((96, 128, 3), 255, np.uint8)
     hole = build("Cutout", length=20)(white, generator(3))
@@ -300,16 +398,24 @@ def test_color_jitter_stays_in_its_range():
     assert max(values) <= 130
     assert len(values) > 30
     assert build("ColorJitter", brightness=0.0)(PICTURE, generator(0)) is PICTURE
-    rng_image = build("ColorJitter", hue=[0.5, 0.5001])(PICTURE, generator(0))
-    assert rng_image.shape == PICTURE.shape
+    assert build("ColorJitter", brightness=[0.5, 0.5])(grey, generator(0))[0, 0, 0] == 50
+
+
+def test_color_jitter_follows_prob():
+    grey = np.full((8, 8, 3), 100, np.uint8)
+    for prob, low, high in ((0.3, 0.2, 0.4), (2, 1, 1)):  # PaddleClas's default is 2: always.
+        jitter = build("ColorJitter", brightness=[0.5, 0.5], prob=prob)
+        rng = generator(0)
+        changed = np.mean([jitter(grey, rng)[0, 0, 0] == 50 for _ in range(300)])
+        assert low <= changed <= high
 
 
 def test_hue_turns_round_the_circle():
     red = np.zeros((4, 4, 3), np.uint8)
     red[:, :, 0] = 200
-    turned = build("ColorJitter", hue=[1 / 3, 1 / 3 + 1e-6])(red, generator(0))
+    turned = build("ColorJitter", hue=[1 / 3, 1 / 3])(red, generator(0))
     assert turned[0, 0].argmax() == 1
-    turned = build("ColorJitter", hue=[-1 / 3, -1 / 3 + 1e-6])(red, generator(0))
+    turned = build("ColorJitter", hue=[-1 / 3, -1 / 3])(red, generator(0))
     assert turned[0, 0].argmax() == 2
 
 
@@ -341,6 +447,9 @@ def test_augment_operations_keep_size_and_mode(name, level):
         ("PosterizeIncreasing", 0.5, lambda image: ImageOps.posterize(image, 2)),
         ("Posterize", 0.75, lambda image: ImageOps.posterize(image, 3)),
         ("PosterizeMild", 1.0, lambda image: ImageOps.posterize(image, 4)),
+        ("PosterizeMild", 0.9, lambda image: ImageOps.posterize(image, 4)),
+        ("PosterizeMildest", 0.9, lambda image: ImageOps.posterize(image, 5)),
+        ("PosterizeOriginal", 0.6, lambda image: ImageOps.posterize(image, 6)),
         ("PosterizeMild", 0.0, lambda image: image),
         ("PosterizeIncreasing", 1.0, lambda image: Image.new("RGB", image.size)),
         ("SolarizeIncreasing", 0.25, lambda image: ImageOps.solarize(image, 192)),
@@ -351,6 +460,11 @@ def test_augment_operations_keep_size_and_mode(name, level):
         ("TranslateXRel", 0.0, lambda image: image),
         ("ColorIncreasing", 0.0, lambda image: image),
         ("BrightnessIncreasing", 0.0, lambda image: image),
+        ("TranslateX", 0.0, lambda image: image),
+        ("TranslateY", 0.0, lambda image: image),
+        ("Cutout", 0.0, lambda image: image),
+        ("Color", 0.5, lambda image: image),
+        ("SolarizeAdd", 1.0, lambda image: image.point(lambda v: v + 110 if v < 128 else v)),
     ],
 )
 def test_augment_operations_against_pillow(name, level, expected):
@@ -367,23 +481,6 @@ def test_translation_moves_the_content_by_a_part_of_the_side():
     to_left = np.array_equal(moved[:, :90], PICTURE[:, 30:])
     assert to_right != to_left
     assert ((moved[:, :30] if to_right else moved[:, 90:]) == 128).all()
-
-
-def test_timm_auto_augment_reads_its_configuration():
-    operator = build("TimmAutoAugment", config_str="rand-m7-n4-mstd1.5-inc1", mean=[0.5, 0.25, 1.0])
-    assert (operator.magnitude, operator.num_layers, operator.magnitude_std) == (7, 4, 1.5)
-    assert "PosterizeIncreasing" in operator.operations
-    assert operator.fill == (128, 64, 255)
-    plain = build("TimmAutoAugment", config_str="rand-m9")
-    assert "PosterizeIncreasing" not in plain.operations
-
-
-def test_timm_auto_augment_leaves_a_quarter_of_the_images_alone():
-    """Two operations, each applied half of the time (and some that change nothing here)."""
-    operator = build("TimmAutoAugment", config_str="rand-m9-inc1")
-    rng = generator(0)
-    untouched = sum(np.array_equal(operator(PICTURE, rng), PICTURE) for _ in range(400))
-    assert 0.2 < untouched / 400 < 0.4
 
 
 def test_recipe_on_real_photos(photos):

@@ -2,11 +2,14 @@
 
 An operator is called as `operator(image, rng)`. It takes and returns an array, (H, W, 3) uint8
 until `NormalizeImage`, and does not change the one it is given. Deterministic operators ignore
-`rng`, a `numpy.random.Generator`.
+`rng`, a `numpy.random.Generator`. Operators that change in the course of training have a method
+`at_epoch`; see `progress`.
 """
 
 from ppcls.data.transform import (  # noqa: F401  (registers the operators)
+    augmix,
     auto_augment,
+    blur,
     color,
     crop,
     decode,
@@ -14,6 +17,7 @@ from ppcls.data.transform import (  # noqa: F401  (registers the operators)
     normalize,
     orientation,
     resize,
+    timm_augment,
 )
 from ppcls.data.transform.pipeline import Pipeline, build_transforms, complete_transforms
 

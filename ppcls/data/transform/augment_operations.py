@@ -3,7 +3,8 @@
 Each is a function `operation(image, level, draw)` of a Pillow image, a level in 0..1 and a `Draw`,
 which holds what the policy has in common. The ranges are those of timm, which PaddleClas uses:
 under plain names, Posterize, Solarize and the enhancements do not grow with the level (a habit of
-the first published code); under `...Increasing` names they do.
+the first published code); under `...Increasing` names they do. Published code knows five ways from
+a level to the bits that Posterize keeps; each has its name here.
 """
 
 from typing import Callable, Optional
@@ -24,6 +25,7 @@ class Draw:
         fill: colour of the corners that a rotation, shear or translation uncovers.
         resample: Pillow's interpolation; None draws bilinear or bicubic each time.
         translate_fraction: longest relative translation, of the image's side.
+        translate_pixels: longest absolute translation.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class Draw:
         fill: Color = (128, 128, 128),
         resample: Optional[Image.Resampling] = None,
         translate_fraction: float = 0.45,
+        translate_pixels: float = 100,
     ):
         self.rng = rng
         self.fill = fill
         self._resample = resample
         self.translate_fraction = translate_fraction
+        self.translate_pixels = translate_pixels
 
     def signed(self, value: float) -> float:
         """`value` or `-value`, equally likely."""
@@ -83,6 +87,23 @@ def _translate_y(image: Image.Image, level: float, draw: Draw) -> Image.Image:
     return draw.affine(image, 0, 0, 0, pixels)
 
 
+def _translate_x_pixels(image: Image.Image, level: float, draw: Draw) -> Image.Image:
+    return draw.affine(image, 0, draw.signed(level * draw.translate_pixels), 0, 0)
+
+
+def _translate_y_pixels(image: Image.Image, level: float, draw: Draw) -> Image.Image:
+    return draw.affine(image, 0, 0, 0, draw.signed(level * draw.translate_pixels))
+
+
+def _cutout(image: Image.Image, level: float, draw: Draw) -> Image.Image:
+    """Fills a square of up to 80 pixels, cut off at the border."""
+    half = int(40 * level)
+    x, y = draw.rng.integers(image.width + 1), draw.rng.integers(image.height + 1)
+    image = image.copy()
+    image.paste(draw.fill, (x - half, y - half, x + half, y + half))
+    return image
+
+
 def _rotate(image: Image.Image, level: float, draw: Draw) -> Image.Image:
     degrees = draw.signed(30 * level)
     return image.rotate(degrees, resample=draw.resample(), fillcolor=draw.fill)
@@ -106,6 +127,8 @@ OPERATIONS: "dict[str, Operation]" = {
     "Posterize": lambda image, level, draw: _posterize(image, int(4 * level)),
     "PosterizeIncreasing": lambda image, level, draw: _posterize(image, 4 - int(4 * level)),
     "PosterizeMild": lambda image, level, draw: _posterize(image, round(8 - 4 * level)),
+    "PosterizeMildest": lambda image, level, draw: _posterize(image, 8 - int(4 * level)),
+    "PosterizeOriginal": lambda image, level, draw: _posterize(image, 4 + int(4 * level)),
     "Solarize": lambda image, level, draw: ImageOps.solarize(image, int(256 * level)),
     "SolarizeIncreasing": lambda image, level, draw: ImageOps.solarize(
         image, 256 - int(256 * level)
@@ -121,6 +144,9 @@ OPERATIONS: "dict[str, Operation]" = {
     "SharpnessIncreasing": _enhance_increasing(ImageEnhance.Sharpness),
     "ShearX": lambda image, level, draw: draw.affine(image, draw.signed(0.3 * level), 0, 0, 0),
     "ShearY": lambda image, level, draw: draw.affine(image, 0, 0, draw.signed(0.3 * level), 0),
+    "TranslateX": _translate_x_pixels,
+    "TranslateY": _translate_y_pixels,
     "TranslateXRel": _translate_x,
     "TranslateYRel": _translate_y,
+    "Cutout": _cutout,
 }

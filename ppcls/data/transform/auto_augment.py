@@ -1,112 +1,57 @@
-"""Random sequences of simple operations: RandAugment and AutoAugment."""
+"""AutoAugment and the RandAugment of several recipes."""
 
-import re
+import copy
 from typing import Annotated, Literal, Optional
 
 import numpy as np
 from PIL import Image
 
-from ppcls.config.types import Number, PositiveInt, Probability, Range
+from ppcls.config.types import PositiveInt, Range
 from ppcls.data.transform.augment_operations import OPERATIONS, Draw
-from ppcls.data.transform.resize import Size
-from ppcls.errors import ConfigError
+from ppcls.data.transform.augment_policies import IMAGENET, variant
+from ppcls.data.transform.progress import stage
 from ppcls.registry import TRANSFORMS
 
-_MAX_MAGNITUDE = 10.0
+_MAX_MAGNITUDE = 10
 _GREY = (128, 128, 128)
+# The longest translation of AutoAugment: 150 pixels of the 331 its images had.
+_TRANSLATION = 150 / 331
 
 _Value = Annotated[int, Range(0, 255)]
 Fill = tuple[_Value, _Value, _Value]
 Magnitude = Annotated[float, Range(0, _MAX_MAGNITUDE)]
 TransformInterpolation = Literal["bilinear", "bicubic", "random"]
 
-# Pillow transforms images with these two only.
-_RESAMPLE = {
+#: Pillow transforms images with these two, and draws nothing in between.
+RESAMPLE = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "random": None,
 }
 
-_TIMM = (
-    "AutoContrast",
-    "Equalize",
-    "Invert",
-    "Rotate",
-    "Posterize",
-    "Solarize",
-    "SolarizeAdd",
-    "Color",
-    "Contrast",
-    "Brightness",
-    "Sharpness",
-    "ShearX",
-    "ShearY",
-    "TranslateXRel",
-    "TranslateYRel",
-)
-_TIMM_INCREASING = tuple(
-    f"{name}Increasing" if f"{name}Increasing" in OPERATIONS else name for name in _TIMM
-)
 
+class _RandomOperations:
+    """Some operations, equally likely, all of one level."""
 
-@TRANSFORMS.register()
-class TimmAutoAugment:
-    """RandAugment (Cubuk et al. 2019, arXiv:1909.13719) as configured by a text of timm.
+    operations: "tuple[str, ...]" = ()
 
-    Args:
-        prob: how often the image is augmented at all.
-        config_str: `rand` followed by sections joined with `-`: `m9` magnitude of 10, `n2`
-            operations per image, `mstd0.5` standard deviation of the magnitude, `inc1` operations
-            that grow with the magnitude. Each operation is applied half of the time.
-        interpolation: of rotations, shears and translations; "random" draws one each time.
-        img_size: accepted from PaddleClas; translations are relative to the image itself.
-        mean: of the channels, in 0..1; fills what a rotation uncovers.
-    """
-
-    def __init__(
-        self,
-        prob: Probability = 1.0,
-        config_str: str = "rand-m9-mstd0.5-inc1",
-        interpolation: Optional[TransformInterpolation] = "bicubic",
-        img_size: Size = 224,
-        mean: tuple[Number, Number, Number] = (0.485, 0.456, 0.406),
-    ):
-        self.prob = prob
-        self.resample = _RESAMPLE[interpolation or "random"]
-        self.fill = tuple(min(255, round(255 * value)) for value in mean)
-        settings = _parse_config(config_str)
-        self.magnitude = settings.get("m", _MAX_MAGNITUDE)
-        self.magnitude_std = settings.get("mstd", 0.0)
-        self.num_layers = int(settings.get("n", 2))
-        self.operations = _TIMM_INCREASING if settings.get("inc") else _TIMM
+    def __init__(self, num_layers: int, magnitude: float, fill: "tuple[int, ...]"):
+        self.num_layers = num_layers
+        self.magnitude = magnitude
+        self.fill = tuple(fill)
+        self.resample: Optional[Image.Resampling] = Image.Resampling.BICUBIC
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if rng.random() >= self.prob:
-            return image
-        draw = Draw(rng, self.fill, self.resample)
+        draw = Draw(rng, self.fill, self.resample, _TRANSLATION)
+        level = self.magnitude / _MAX_MAGNITUDE
         picture = Image.fromarray(image)
         for index in rng.integers(len(self.operations), size=self.num_layers):
-            if rng.random() < 0.5:
-                magnitude = rng.normal(self.magnitude, self.magnitude_std)
-                level = min(max(magnitude / _MAX_MAGNITUDE, 0.0), 1.0)
-                picture = OPERATIONS[self.operations[index]](picture, level, draw)
+            picture = OPERATIONS[self.operations[index]](picture, level, draw)
         return np.asarray(picture)
 
 
-def _parse_config(text: str) -> "dict[str, float]":
-    """`rand-m9-mstd0.5-inc1` to {"m": 9, "mstd": 0.5, "inc": 1}."""
-    kind, *sections = text.split("-")
-    matches = [re.fullmatch(r"(m|n|mstd|inc)(\d+(?:\.\d+)?)", section) for section in sections]
-    if kind != "rand" or None in matches:
-        raise ConfigError(
-            f"TimmAutoAugment: config_str '{text}' is not understood; expected `rand` and sections "
-            "m<number>, n<number>, mstd<number>, inc<0|1>, as in rand-m9-mstd0.5-inc1"
-        )
-    return {match.group(1): float(match.group(2)) for match in matches}
-
-
 @TRANSFORMS.register()
-class RandAugment:
+class RandAugment(_RandomOperations):
     """RandAugment (Cubuk et al. 2019, arXiv:1909.13719) with the operations of AutoAugment.
 
     Args:
@@ -138,21 +83,63 @@ class RandAugment:
         magnitude: Magnitude = 5,
         fillcolor: Fill = _GREY,
     ):
-        self.num_layers = num_layers
-        self.level = magnitude / _MAX_MAGNITUDE
-        self.fill = tuple(fillcolor)
-        self.resample = Image.Resampling.BICUBIC
-
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        draw = Draw(rng, self.fill, self.resample, _TRANSLATION)
-        picture = Image.fromarray(image)
-        for index in rng.integers(len(self.operations), size=self.num_layers):
-            picture = OPERATIONS[self.operations[index]](picture, self.level, draw)
-        return np.asarray(picture)
+        super().__init__(num_layers, magnitude, fillcolor)
 
 
 @TRANSFORMS.register()
-class RandAugmentV3(RandAugment):
+class RandAugmentV2(_RandomOperations):
+    """RandAugment as EfficientNetV2 uses it (Tan & Le 2021, arXiv:2104.00298).
+
+    Args:
+        num_layers: operations per image.
+        magnitude: of each operation, 0..10.
+        progress_magnitude: magnitudes of equal parts of the training, first to last; they take
+            the place of `magnitude`.
+        fillcolor: fills what a rotation uncovers, and the squares of Cutout.
+    """
+
+    operations = (
+        "ShearX",
+        "ShearY",
+        "TranslateX",
+        "TranslateY",
+        "Rotate",
+        "Color",
+        "Posterize",
+        "Solarize",
+        "SolarizeAdd",
+        "Contrast",
+        "Sharpness",
+        "Brightness",
+        "AutoContrast",
+        "Equalize",
+        "Invert",
+        "Cutout",
+    )
+
+    def __init__(
+        self,
+        num_layers: PositiveInt = 2,
+        magnitude: Magnitude = 5,
+        progress_magnitude: Optional[list[Magnitude]] = None,
+        fillcolor: Fill = _GREY,
+    ):
+        super().__init__(num_layers, magnitude, fillcolor)
+        self.progress_magnitude = progress_magnitude
+        self.resample = Image.Resampling.NEAREST
+
+    def at_epoch(self, epoch: int, epochs: int) -> "RandAugmentV2":
+        """The operator of an epoch; see `ppcls.data.transform.progress`."""
+        if not self.progress_magnitude:
+            return self
+        operator = copy.copy(self)
+        parts = self.progress_magnitude
+        operator.magnitude = parts[stage(epoch, epochs, len(parts))]
+        return operator
+
+
+@TRANSFORMS.register()
+class RandAugmentV3(_RandomOperations):
     """RandAugment as MobileViTv2 uses it: posterize and solarize grow with the magnitude.
 
     Args:
@@ -163,7 +150,7 @@ class RandAugmentV3(RandAugment):
     """
 
     operations = tuple(
-        {"Posterize": "PosterizeMild", "Solarize": "SolarizeIncreasing"}.get(name, name)
+        {"Posterize": "PosterizeMildest", "Solarize": "SolarizeIncreasing"}.get(name, name)
         for name in RandAugment.operations
     )
 
@@ -175,7 +162,7 @@ class RandAugmentV3(RandAugment):
         interpolation: TransformInterpolation = "bicubic",
     ):
         super().__init__(num_layers, magnitude, fillcolor)
-        self.resample = _RESAMPLE[interpolation]
+        self.resample = RESAMPLE[interpolation]
 
 
 @TRANSFORMS.register()
@@ -188,46 +175,23 @@ class AutoAugment:
         fillcolor: fills what a rotation uncovers.
     """
 
+    _LEVELS = 9
+    _POLICY = variant(
+        IMAGENET,
+        Posterize="PosterizeMild",
+        Solarize="SolarizeIncreasing",
+        Color="ColorIncreasing",
+        Contrast="ContrastIncreasing",
+        Sharpness="SharpnessIncreasing",
+    )
+
     def __init__(self, fillcolor: Fill = _GREY):
         self.fill = tuple(fillcolor)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         draw = Draw(rng, self.fill, Image.Resampling.BICUBIC, _TRANSLATION)
         picture = Image.fromarray(image)
-        for name, prob, level in _IMAGENET_POLICY[rng.integers(len(_IMAGENET_POLICY))]:
+        for name, prob, level in self._POLICY[rng.integers(len(self._POLICY))]:
             if rng.random() < prob:
-                picture = OPERATIONS[name](picture, level / _POLICY_LEVELS, draw)
+                picture = OPERATIONS[name](picture, level / self._LEVELS, draw)
         return np.asarray(picture)
-
-
-# The longest translation of AutoAugment: 150 pixels of the 331 its images had.
-_TRANSLATION = 150 / 331
-_POLICY_LEVELS = 9
-# Pairs of (operation, probability, level of 0..9).
-_IMAGENET_POLICY = (
-    (("PosterizeMild", 0.4, 8), ("Rotate", 0.6, 9)),
-    (("SolarizeIncreasing", 0.6, 5), ("AutoContrast", 0.6, 5)),
-    (("Equalize", 0.8, 8), ("Equalize", 0.6, 3)),
-    (("PosterizeMild", 0.6, 7), ("PosterizeMild", 0.6, 6)),
-    (("Equalize", 0.4, 7), ("SolarizeIncreasing", 0.2, 4)),
-    (("Equalize", 0.4, 4), ("Rotate", 0.8, 8)),
-    (("SolarizeIncreasing", 0.6, 3), ("Equalize", 0.6, 7)),
-    (("PosterizeMild", 0.8, 5), ("Equalize", 1.0, 2)),
-    (("Rotate", 0.2, 3), ("SolarizeIncreasing", 0.6, 8)),
-    (("Equalize", 0.6, 8), ("PosterizeMild", 0.4, 6)),
-    (("Rotate", 0.8, 8), ("ColorIncreasing", 0.4, 0)),
-    (("Rotate", 0.4, 9), ("Equalize", 0.6, 2)),
-    (("Equalize", 0.0, 7), ("Equalize", 0.8, 8)),
-    (("Invert", 0.6, 4), ("Equalize", 1.0, 8)),
-    (("ColorIncreasing", 0.6, 4), ("ContrastIncreasing", 1.0, 8)),
-    (("Rotate", 0.8, 8), ("ColorIncreasing", 1.0, 2)),
-    (("ColorIncreasing", 0.8, 8), ("SolarizeIncreasing", 0.8, 7)),
-    (("SharpnessIncreasing", 0.4, 7), ("Invert", 0.6, 8)),
-    (("ShearX", 0.6, 5), ("Equalize", 1.0, 9)),
-    (("ColorIncreasing", 0.4, 0), ("Equalize", 0.6, 3)),
-    (("Equalize", 0.4, 7), ("SolarizeIncreasing", 0.2, 4)),
-    (("SolarizeIncreasing", 0.6, 5), ("AutoContrast", 0.6, 5)),
-    (("Invert", 0.6, 4), ("Equalize", 1.0, 8)),
-    (("ColorIncreasing", 0.6, 4), ("ContrastIncreasing", 1.0, 8)),
-    (("Equalize", 0.8, 8), ("Equalize", 0.6, 3)),
-)

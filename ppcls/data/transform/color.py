@@ -1,16 +1,19 @@
 """Random changes of colour."""
 
-from typing import Union
+from typing import Annotated, Union
 
 import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from ppcls.config.types import NonNegativeFloat, Probability
+from ppcls.config.types import NonNegativeFloat, Probability, Range
 from ppcls.registry import TRANSFORMS
 
 #: A strength s draws from [max(0, 1 - s), 1 + s]; a pair gives the range itself.
 Strength = Union[NonNegativeFloat, tuple[NonNegativeFloat, NonNegativeFloat]]
+
+_HueStrength = Annotated[float, Range(0, 0.5)]
+_Hue = Annotated[float, Range(-0.5, 0.5)]
 
 
 @TRANSFORMS.register()
@@ -20,7 +23,7 @@ class ColorJitter:
     Args:
         brightness, contrast, saturation: strength, or range of the factor (1 changes nothing).
         hue: strength in 0..0.5, or range in -0.5..0.5, of the shift as a part of the full circle.
-        p: how often.
+        prob: how often; PaddleClas's default of 2 means always, like any value above 1.
     """
 
     def __init__(
@@ -28,17 +31,19 @@ class ColorJitter:
         brightness: Strength = 0.0,
         contrast: Strength = 0.0,
         saturation: Strength = 0.0,
-        hue: Union[NonNegativeFloat, tuple[float, float]] = 0.0,
-        p: Probability = 1.0,
+        hue: Union[_HueStrength, tuple[_Hue, _Hue]] = 0.0,
+        prob: NonNegativeFloat = 1.0,
     ):
-        self.prob = p
+        self.prob = prob
         changes = [
-            (_brightness, _range(brightness, center=1.0)),
-            (_contrast, _range(contrast, center=1.0)),
-            (_saturation, _range(saturation, center=1.0)),
-            (_shift_hue, _range(hue, center=0.0)),
+            (_brightness, _range(brightness, center=1.0), 1.0),
+            (_contrast, _range(contrast, center=1.0), 1.0),
+            (_saturation, _range(saturation, center=1.0), 1.0),
+            (_shift_hue, _range(hue, center=0.0), 0.0),
         ]
-        self._changes = [change for change in changes if change[1][0] != change[1][1]]
+        self._changes = [
+            (change, limits) for change, limits, none in changes if limits != (none, none)
+        ]
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not self._changes or rng.random() >= self.prob:

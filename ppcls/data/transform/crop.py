@@ -1,14 +1,24 @@
 """Cutting a part out of the image."""
 
+import copy
 import math
 from typing import Literal, Optional, Union
 
+import cv2
 import numpy as np
 
 from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt
+from ppcls.data.transform.progress import stage
 from ppcls.data.transform.resize import Backend, Interpolation, Resizer, Size, width_height
 from ppcls.errors import ConfigError, DataError
 from ppcls.registry import TRANSFORMS
+
+_BORDERS = {
+    "constant": cv2.BORDER_CONSTANT,
+    "edge": cv2.BORDER_REPLICATE,
+    "reflect": cv2.BORDER_REFLECT_101,
+    "symmetric": cv2.BORDER_REFLECT,
+}
 
 
 @TRANSFORMS.register()
@@ -89,7 +99,7 @@ class Pad:
     Args:
         padding: pixels, one number or [left and right, top and bottom] or [left, top, right,
             bottom].
-        fill: value of `constant`.
+        fill: value of `constant`, one for all channels or one for each.
         padding_mode: what to fill with, as in `numpy.pad`.
         backend: accepted from PaddleClas.
     """
@@ -97,7 +107,7 @@ class Pad:
     def __init__(
         self,
         padding: Union[NonNegativeInt, list[NonNegativeInt]],
-        fill: NonNegativeInt = 0,
+        fill: Union[NonNegativeInt, tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]] = 0,
         padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant",
         backend: Backend = "pil",
     ):
@@ -105,12 +115,12 @@ class Pad:
         if len(sides) not in (1, 2, 4):
             raise ConfigError(f"Pad: padding takes 1, 2 or 4 numbers, received {padding}")
         self.left, self.top, self.right, self.bottom = sides * (4 // len(sides))
-        self.mode = padding_mode
-        self.options = {"constant_values": fill} if padding_mode == "constant" else {}
+        self.border = _BORDERS[padding_mode]
+        self.fill = (fill,) * 3 if isinstance(fill, int) else tuple(fill)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        widths = [(self.top, self.bottom), (self.left, self.right), (0, 0)]
-        return np.pad(image, widths, mode=self.mode, **self.options)
+        sides = (self.top, self.bottom, self.left, self.right)
+        return cv2.copyMakeBorder(image, *sides, self.border, value=self.fill)
 
 
 @TRANSFORMS.register()
@@ -128,6 +138,8 @@ class RandCropImage:
         use_log_aspect: draw the logarithm of the aspect ratio uniformly, which makes wide and
             tall parts equally likely.
         backend: library that resizes, see `Resizer`.
+        progress_size: sizes of equal parts of the training, first to last; they take the place
+            of `size`.
     """
 
     def __init__(
@@ -138,8 +150,10 @@ class RandCropImage:
         interpolation: Optional[Interpolation] = None,
         use_log_aspect: bool = False,
         backend: Backend = "cv2",
+        progress_size: Optional[list[Size]] = None,
     ):
         self.size = width_height(size)
+        self.progress_size = progress_size
         self.scale = tuple(scale or (0.08, 1.0))
         self.ratio = tuple(ratio or (3 / 4, 4 / 3))
         self.use_log_aspect = use_log_aspect
@@ -148,6 +162,15 @@ class RandCropImage:
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         left, top, width, height = self.draw_box(image.shape[1], image.shape[0], rng)
         return self._resize(image[top : top + height, left : left + width], self.size, rng)
+
+    def at_epoch(self, epoch: int, epochs: int) -> "RandCropImage":
+        """The operator of an epoch; see `ppcls.data.transform.progress`."""
+        if not self.progress_size:
+            return self
+        operator = copy.copy(self)
+        parts = self.progress_size
+        operator.size = width_height(parts[stage(epoch, epochs, len(parts))])
+        return operator
 
     def draw_box(
         self, image_width: int, image_height: int, rng: np.random.Generator
@@ -167,6 +190,59 @@ class RandCropImage:
         left = int(rng.integers(image_width - width + 1))
         top = int(rng.integers(image_height - height + 1))
         return left, top, width, height
+
+
+@TRANSFORMS.register()
+class RandomResizedCrop:
+    """A random part, resized, as Paddle and torchvision choose it.
+
+    Area and aspect ratio (uniform in its logarithm) are drawn up to ten times until the part fits;
+    else it is the largest central one whose aspect ratio is in range.
+
+    Args:
+        size: of the result, one number for both sides, or [height, width] (Paddle's order).
+        scale: smallest and largest area, relative to the image's.
+        ratio: smallest and largest width / height.
+        interpolation: None is bilinear.
+        backend: library that resizes, see `Resizer`.
+    """
+
+    _ATTEMPTS = 10
+
+    def __init__(
+        self,
+        size: Size,
+        scale: tuple[PositiveFloat, PositiveFloat] = (0.08, 1.0),
+        ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3),
+        interpolation: Optional[Interpolation] = "bilinear",
+        backend: Backend = "cv2",
+    ):
+        height, width = width_height(size)
+        self.size = (width, height)
+        self.scale = tuple(scale)
+        self.ratio = tuple(ratio)
+        self._resize = Resizer(interpolation, backend)
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        left, top, width, height = self.draw_box(image.shape[1], image.shape[0], rng)
+        return self._resize(image[top : top + height, left : left + width], self.size, rng)
+
+    def draw_box(
+        self, image_width: int, image_height: int, rng: np.random.Generator
+    ) -> "tuple[int, int, int, int]":
+        """(left, top, width, height) of a part of an image of that size."""
+        for _ in range(self._ATTEMPTS):
+            area = rng.uniform(*self.scale) * image_width * image_height
+            aspect = math.exp(rng.uniform(*map(math.log, self.ratio)))
+            width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < width <= image_width and 0 < height <= image_height:
+                left = int(rng.integers(image_width - width + 1))
+                top = int(rng.integers(image_height - height + 1))
+                return left, top, width, height
+        low, high = self.ratio
+        width = min(image_width, max(round(image_height * high), 1))
+        height = min(image_height, max(round(image_width / low), 1))
+        return (image_width - width) // 2, (image_height - height) // 2, width, height
 
 
 def _check_fits(operator: str, size: "tuple[int, int]", image: np.ndarray) -> None:

@@ -4,7 +4,7 @@ PaddleClas files put these operators before or after `ToCHWImage`; both layouts 
 """
 
 import math
-from typing import Literal, Optional
+from typing import Literal, Union
 
 import numpy as np
 from PIL import Image
@@ -64,7 +64,7 @@ class RandomErasing:
             if height < image_height and width < image_width:
                 top = rng.integers(image_height - height + 1)
                 left = rng.integers(image_width - width + 1)
-                image = image.copy()
+                image = image.copy(order="K")
                 part = _rows_first(image)[top : top + height, left : left + width]
                 part[...] = self._pixels(height, width, channels, rng)
                 break
@@ -95,21 +95,21 @@ class Cutout:
     Args:
         n_holes: how many.
         length: their side; parts outside the image are cut off.
-        fill_value: the colour; null draws one per square from 0..255.
+        fill_value: the colour; null or "none" draws one per square from 0..255.
     """
 
     def __init__(
         self,
         n_holes: PositiveInt = 1,
         length: PositiveInt = 112,
-        fill_value: Optional[tuple[Number, Number, Number]] = (0, 0, 0),
+        fill_value: Union[tuple[Number, Number, Number], Literal["none"], None] = (0, 0, 0),
     ):
         self.n_holes = n_holes
         self.half = length // 2
-        self.fill_value = fill_value
+        self.fill_value = None if fill_value == "none" else fill_value
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        image = image.copy()
+        image = image.copy(order="K")
         pixels = _rows_first(image)
         height, width, channels = pixels.shape
         for _ in range(self.n_holes):
@@ -137,7 +137,7 @@ class HideAndSeek:
         cell = self._CELLS[rng.integers(len(self._CELLS))]
         if cell == 0:
             return image
-        image = image.copy()
+        image = image.copy(order="K")
         pixels = _rows_first(image)
         height, width = pixels.shape[:2]
         hidden = rng.random((-(-height // cell), -(-width // cell))) < 0.5
@@ -179,7 +179,7 @@ class GridMask:
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() >= self.prob:
             return image
-        image = image.copy()
+        image = image.copy(order="K")
         pixels = _rows_first(image)
         height, width = pixels.shape[:2]
         # Half as large again, so that turning uncovers no corner.

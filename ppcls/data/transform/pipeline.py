@@ -11,10 +11,19 @@ from ppcls.registry import TRANSFORMS, parse_spec
 
 
 class Pipeline:
-    """Applies operators one after the other."""
+    """Applies operators one after the other.
+
+    Args:
+        operators: called as `operator(image, rng)`.
+
+    Attributes:
+        epochs: length of the training, for operators that change in its course (see
+            `ppcls.data.transform.progress`); the loader sets it.
+    """
 
     def __init__(self, operators: Sequence[Any]):
         self.operators = list(operators)
+        self.epochs = 1
 
     def __call__(
         self, image: Union[bytes, np.ndarray], rng: Optional[np.random.Generator] = None
@@ -34,6 +43,17 @@ class Pipeline:
         for operator in self.operators:
             image = operator(image, rng)
         return image
+
+    def at_epoch(self, epoch: int) -> "Pipeline":
+        """The pipeline of an epoch: this one, unless operators change in the course of training."""
+        if not any(hasattr(operator, "at_epoch") for operator in self.operators):
+            return self
+        return Pipeline(
+            [
+                operator.at_epoch(epoch, self.epochs) if hasattr(operator, "at_epoch") else operator
+                for operator in self.operators
+            ]
+        )
 
 
 def build_transforms(specs: "Sequence[Union[str, Mapping[str, Any]]]") -> Pipeline:

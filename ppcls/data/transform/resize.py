@@ -1,4 +1,4 @@
-"""Interpolation, in one place for all operators, and plain resizing."""
+"""Interpolation, in one place for all operators, and resizing."""
 
 from typing import Literal, Optional, Union
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ppcls.config.types import PositiveInt
+from ppcls.config.types import PositiveInt, Probability
 from ppcls.errors import ConfigError
 from ppcls.registry import TRANSFORMS
 
@@ -118,3 +118,34 @@ class ResizeImage:
         height, width = image.shape[:2]
         factor = float(self.resize_short) / min(width, height)
         return round(width * factor), round(height * factor)
+
+
+@TRANSFORMS.register()
+class ResizeKeepRatio:
+    """Resizes so that the image covers a size, or fits into it; the aspect ratio stays.
+
+    Args:
+        size: one number for both sides, or [width, height].
+        longest: 0 makes the smallest image that covers `size`, 1 the largest that fits into it,
+            and what lies between the two mixes their factors, as in timm.
+        interpolation: None is bilinear.
+        backend: library that resizes, see `Resizer`.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        longest: Probability = 0.0,
+        interpolation: Optional[Interpolation] = "bilinear",
+        backend: Backend = "cv2",
+    ):
+        self.size = width_height(size)
+        self.longest = longest
+        self._resize = Resizer(interpolation, backend)
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
+        shrinkages = (width / self.size[0], height / self.size[1])
+        shrinkage = max(shrinkages) * self.longest + min(shrinkages) * (1 - self.longest)
+        size = (max(round(width / shrinkage), 1), max(round(height / shrinkage), 1))
+        return self._resize(image, size, rng)
