@@ -56,7 +56,9 @@ class GlobalOptions:
     #: Images may have several classes each: probabilities are sigmoids, not a softmax.
     use_multilabel: bool = False
     eval_mode: Literal["classification"] = "classification"
-    train_mode: Literal["classification"] = "classification"
+    #: `progressive` and `efficientnetv2` are accepted from PaddleClas files: `progress_size` and
+    #: `progress_magnitude` of transforms act wherever they are written.
+    train_mode: Literal["classification", "progressive", "efficientnetv2"] = "classification"
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def build_loader(
     seed: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    epochs: int = 1,
 ) -> "DataLoader":
     """Builds the loader of `DataLoader.Train` or `DataLoader.Eval`.
 
@@ -43,8 +44,10 @@ def build_loader(
         seed: of everything random.
         rank: number of this process.
         world_size: number of processes.
+        epochs: length of the training, for transforms that change in its course.
     """
     dataset = DATASETS.build(section["dataset"], seed=seed)
+    dataset.transform.epochs = epochs
     shard = (0, 1) if mode == "Eval" else (rank, world_size)
     sampler = SAMPLERS.build(
         section["sampler"], dataset=dataset, seed=seed, rank=shard[0], world_size=shard[1]

@@ -105,7 +105,9 @@ class Trainer:
         sections = config["DataLoader"]
         if not sections.get("Train"):
             raise ConfigError("DataLoader.Train: training needs this section")
-        self.loader = build_loader(sections["Train"], "Train", class_num=class_num, **where)
+        self.loader = build_loader(
+            sections["Train"], "Train", class_num=class_num, epochs=self.options.epochs, **where
+        )
         datasets = {"DataLoader.Train.dataset": self.loader.dataset}
         eval_loader = None
         if self.options.eval_during_train:

@@ -3,6 +3,7 @@
 import pytest
 from pictures import make_picture
 
+from ppcls.data.loader import build_loader
 from ppcls.data.transform import build_transforms
 from ppcls.data.transform.progress import stage
 
@@ -44,3 +45,24 @@ def test_the_magnitude_grows_with_the_epochs():
 def test_without_such_operators_nothing_is_built_anew():
     pipeline = build_transforms([{"ResizeImage": {"size": 8}}, "ToCHWImage"])
     assert pipeline.at_epoch(3) is pipeline
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_loader_gives_each_epoch_its_size(picture_dataset, num_workers):
+    section = {
+        "dataset": {
+            "name": "ImageNetDataset",
+            "image_root": str(picture_dataset),
+            "cls_label_path": str(picture_dataset / "list.txt"),
+            "transform_ops": [{"RandCropImage": {"size": 8, "progress_size": [16, 24]}}],
+        },
+        "sampler": {"name": "DistributedBatchSampler", "batch_size": 19},
+        "loader": {"num_workers": num_workers},
+    }
+    loader = build_loader(section, "Train", class_num=5, epochs=4)
+    sides = []
+    for epoch in (0, 1, 2, 3, 1):  # Going back is what a resumed run does.
+        loader.set_epoch(epoch)
+        sides.append({tuple(batch.images.shape[2:]) for batch in loader})
+    loader.close()
+    assert sides == [{(16, 16)}, {(16, 16)}, {(24, 24)}, {(24, 24)}, {(16, 16)}]

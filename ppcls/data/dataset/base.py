@@ -111,7 +111,7 @@ class ImageDataset:
 
     def pipeline(self, key: SampleKey) -> Pipeline:
         """The transforms of a sample."""
-        return self.transform
+        return self.transform.at_epoch(key.epoch)
 
 
 def read_file(path: str) -> bytes:
