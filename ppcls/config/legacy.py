@@ -9,12 +9,17 @@ def move_old_keys(config: "dict[str, Any]") -> "dict[str, Any]":
     - `Global.class_num` -> `Arch.class_num`
     - `DataLoader.*.dataset.batch_transform_ops` -> `DataLoader.*.batch_transform_ops`
 
-    A key present in both places is left for the check to report.
+    A key present in both places is left for the check to report. `Optimizer.lr.epochs` and
+    `Optimizer.lr.step_each_epoch`, which PaddleClas overwrites by those of the run, are dropped.
     """
     config = dict(config)
     global_section, arch = config.get("Global"), config.get("Arch")
     if isinstance(global_section, dict) and isinstance(arch, dict) and "class_num" not in arch:
         config["Global"], config["Arch"] = _moved(global_section, arch, "class_num")
+    optimizer = config.get("Optimizer")
+    if isinstance(optimizer, dict) and isinstance(optimizer.get("lr"), dict):
+        lr = {k: v for k, v in optimizer["lr"].items() if k not in ("epochs", "step_each_epoch")}
+        config["Optimizer"] = {**optimizer, "lr": lr}
     loaders = config.get("DataLoader")
     if isinstance(loaders, dict):
         config["DataLoader"] = {key: _move_batch_ops(split) for key, split in loaders.items()}

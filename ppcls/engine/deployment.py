@@ -14,7 +14,7 @@ from ppcls.data.loader import build_loader
 from ppcls.data.transform import complete_transforms
 from ppcls.engine.checkpoint import load_weights_for_inference
 from ppcls.engine.environment import prepare_environment
-from ppcls.engine.evaluator import Evaluator
+from ppcls.engine.evaluator import build_evaluator
 from ppcls.engine.exporter import ExportReport, export_model
 from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.preflight import check_datasets
@@ -22,9 +22,7 @@ from ppcls.errors import ConfigError
 from ppcls.inference.model_dir import Description
 from ppcls.inference.postprocess import read_label_names
 from ppcls.inference.predictor import PredictionPipeline
-from ppcls.loss import CombinedLoss
 from ppcls.loss.base import main_logits
-from ppcls.metric import build_metrics
 from ppcls.registry import POSTPROCESSES, parse_spec
 from ppcls.utils.logger import init_logger, logger
 
@@ -71,15 +69,10 @@ def evaluate(config: "dict[str, Any]") -> "dict[str, float]":
         world_size=environment.world_size,
     )
     check_datasets({"DataLoader.Eval.dataset": loader.dataset}, model.class_num)
-    losses = (config.get("Loss") or {}).get("Eval")
-    evaluator = Evaluator(
-        loader,
-        CombinedLoss(losses) if losses else None,
-        build_metrics((config.get("Metric") or {}).get("Eval")),
-        environment,
-        MixedPrecision(AMPOptions(**config["AMP"]) if config.get("AMP") else None, options.device),
-        options.print_batch_step,
+    precision = MixedPrecision(
+        AMPOptions(**config["AMP"]) if config.get("AMP") else None, options.device
     )
+    evaluator = build_evaluator(config, loader, model.class_num, environment, precision)
     results = evaluator.evaluate(model)
     loader.close()
     return results

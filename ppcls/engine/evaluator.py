@@ -4,11 +4,14 @@ from typing import Any, Optional
 
 import paddle
 
+from ppcls.config.sections import GlobalOptions
 from ppcls.engine.averages import RunningAverages
 from ppcls.engine.environment import Environment
 from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.progress import EpochProgress, format_values
 from ppcls.errors import DataError
+from ppcls.loss import CombinedLoss
+from ppcls.metric import build_metrics
 from ppcls.utils.logger import logger
 
 
@@ -92,3 +95,24 @@ class Evaluator:
                 "nothing to evaluate: the Loss and Metric sections have no Eval entries"
             )
         return results
+
+
+def build_evaluator(
+    config: "dict[str, Any]",
+    loader: Any,
+    class_num: int,
+    environment: Environment,
+    precision: Optional[MixedPrecision] = None,
+) -> Evaluator:
+    """The evaluator with the `Eval` lists of `Loss` and `Metric`.
+
+    Raises:
+        ConfigError: a loss depends on the training set.
+    """
+    losses = (config.get("Loss") or {}).get("Eval")
+    loss = CombinedLoss(losses) if losses else None
+    if loss is not None:
+        loss.prepare(labels=None, class_num=class_num)
+    metrics = build_metrics((config.get("Metric") or {}).get("Eval"))
+    every = GlobalOptions(**config.get("Global", {})).print_batch_step
+    return Evaluator(loader, loss, metrics, environment, precision, every)

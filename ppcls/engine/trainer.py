@@ -31,7 +31,7 @@ from ppcls.engine.environment import (
     seed_everything,
     seed_step,
 )
-from ppcls.engine.evaluator import Evaluator
+from ppcls.engine.evaluator import build_evaluator
 from ppcls.engine.history import ScalarWriter, write_history
 from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.optimizer_state import collect_state, restore_state
@@ -127,6 +127,8 @@ class Trainer:
         if not losses.get("Train"):
             raise ConfigError("Loss.Train: training needs at least one loss")
         self.loss = CombinedLoss(losses["Train"])
+        labels = getattr(self.loader.dataset, "labels", None)
+        self.loss.prepare(labels, self.model.class_num)
         metrics = config.get("Metric") or {}
         self.train_metrics = build_metrics(metrics.get("Train"))
         self.precision = MixedPrecision(
@@ -139,6 +141,11 @@ class Trainer:
             epochs=options.epochs,
             steps_per_epoch=self.steps_per_epoch,
         )
+        if self.schedule.needs_evaluation and not options.eval_during_train:
+            raise ConfigError(
+                f"Optimizer.lr: {self.schedule.name} reacts to evaluations; set "
+                "Global.eval_during_train: true"
+            )
         self.model, self.optimizer = self.precision.decorate(self.model, self.optimizer)
         ema = EMAOptions(**config["EMA"]) if config.get("EMA") is not None else None
         self.ema = ExponentialMovingAverage(self.model, ema.decay) if ema else None
@@ -151,13 +158,8 @@ class Trainer:
             self.network = paddle.DataParallel(self.network)
         self.evaluator = None
         if self.eval_loader is not None:
-            self.evaluator = Evaluator(
-                self.eval_loader,
-                CombinedLoss(losses["Eval"]) if losses.get("Eval") else None,
-                build_metrics(metrics.get("Eval")),
-                self.environment,
-                self.precision,
-                options.print_batch_step,
+            self.evaluator = build_evaluator(
+                config, self.eval_loader, self.model.class_num, self.environment, self.precision
             )
 
     # ---------------------------------------------------------------- the loop

@@ -5,6 +5,7 @@ from ppcls.loss.binary import BCELoss
 from ppcls.loss.combined import CombinedLoss
 from ppcls.loss.cross_entropy import CELoss
 from ppcls.loss.focal import FocalLoss
+from ppcls.loss.googlenet import GoogLeNetLoss
 from ppcls.loss.multi_label import MultiLabelAsymmetricLoss, MultiLabelLoss
 from ppcls.loss.token_label import TokenLabelLoss
 
@@ -13,6 +14,7 @@ __all__ = [
     "CELoss",
     "CombinedLoss",
     "FocalLoss",
+    "GoogLeNetLoss",
     "Loss",
     "MultiLabelAsymmetricLoss",
     "MultiLabelLoss",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Optional
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -22,6 +23,15 @@ class Loss(nn.Layer):
     def __init__(self, weight: float = 1.0):
         super().__init__()
         self.weight = weight
+
+    def prepare(self, labels: Optional[np.ndarray], class_num: int) -> None:
+        """Called before training; only a loss that depends on the training set cares.
+
+        Args:
+            labels: of all training images, (N,) class numbers or (N, C) multi-label rows; None
+                for a dataset that does not know them beforehand.
+            class_num: number of classes.
+        """
 
 
 def main_logits(outputs: Any) -> paddle.Tensor:

@@ -1,8 +1,9 @@
 """The weighted sum of a list of losses."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -22,6 +23,11 @@ class CombinedLoss(nn.Layer):
         super().__init__()
         self.losses = nn.LayerList([LOSSES.build(spec) for spec in specs])
         self.names = _distinct([parse_spec(spec)[0] for spec in specs])
+
+    def prepare(self, labels: Optional[np.ndarray], class_num: int) -> None:
+        """Tells every loss about the training set, see `Loss.prepare`."""
+        for loss in self.losses:
+            loss.prepare(labels, class_num)
 
     def forward(self, outputs: Any, labels: paddle.Tensor) -> "dict[str, paddle.Tensor]":
         """Scalar tensors: each loss, times its weight, by name; and their sum as `loss`.

@@ -6,12 +6,13 @@ import paddle
 import paddle.nn.functional as F
 
 from ppcls.config.types import NonNegativeFloat
-from ppcls.loss.base import Loss, SmoothingFactor, label_rows, main_logits
+from ppcls.loss.base import SmoothingFactor, label_rows, main_logits
+from ppcls.loss.class_weight import ClassWeight, ClassWeightedLoss
 from ppcls.registry import LOSSES
 
 
 @LOSSES.register()
-class FocalLoss(Loss):
+class FocalLoss(ClassWeightedLoss):
     """Mean over the batch of -sum_c y_c * (1 - p_c)^gamma * log p_c with softmax p.
 
     Lin et al. 2017, https://arxiv.org/abs/1708.02002, in its multi-class form; `gamma` 0 gives
@@ -21,6 +22,7 @@ class FocalLoss(Loss):
         weight: factor of this loss in the sum.
         gamma: focusing strength.
         epsilon: label smoothing; null or 0 for none.
+        class_weight: a number per class, or `balanced`, see `ClassWeightedLoss`.
     """
 
     def __init__(
@@ -28,8 +30,9 @@ class FocalLoss(Loss):
         weight: float = 1.0,
         gamma: NonNegativeFloat = 2.0,
         epsilon: Optional[SmoothingFactor] = None,
+        class_weight: Optional[ClassWeight] = None,
     ):
-        super().__init__(weight)
+        super().__init__(weight, class_weight)
         self.gamma = gamma
         self.epsilon = epsilon
 
@@ -40,5 +43,4 @@ class FocalLoss(Loss):
         log_probability = F.log_softmax(logits, axis=-1)
         # 1 - p, not below a small number: the gradient of x^gamma at 0 is infinite for gamma < 1.
         doubt = paddle.clip(1.0 - paddle.exp(log_probability), min=1e-7)
-        per_class = rows * paddle.pow(doubt, self.gamma) * log_probability
-        return -paddle.mean(paddle.sum(per_class, axis=-1))
+        return self.weighted_mean(-paddle.pow(doubt, self.gamma) * log_probability, rows)

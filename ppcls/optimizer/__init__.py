@@ -15,6 +15,7 @@ from ppcls.optimizer.schedules import (
     OneCycleLR,
     Piecewise,
     Polynomial,
+    ReduceOnPlateau,
     Step,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "Piecewise",
     "Polynomial",
     "RMSProp",
+    "ReduceOnPlateau",
     "Schedule",
     "Step",
     "build_optimizer",

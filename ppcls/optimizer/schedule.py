@@ -15,7 +15,7 @@ LastEpoch = Annotated[int, Range(low=-1)]
 class Schedule(LRScheduler):
     """A learning rate that is a pure function of the number of optimizer steps done.
 
-    (Of the evaluations too in `ReduceOnPlateau`, which keeps more state.)
+    (`ReduceOnPlateau` alone also follows what the evaluations say, and has more state.)
 
     Time is counted in ticks: optimizer steps, or with `by_epoch` epochs, within which the rate is
     constant. The rate rises linearly from `warmup_start_lr` at tick 0 to `peak` at the end of
@@ -41,6 +41,8 @@ class Schedule(LRScheduler):
 
     #: What the log calls the schedule: the name of Paddle's class for the same curve.
     name: str
+    #: Whether `observe` must be called for the schedule to do what it says.
+    needs_evaluation = False
 
     def __init__(
         self,
@@ -68,9 +70,14 @@ class Schedule(LRScheduler):
         first_step = (last_epoch + 1) * self.steps_per_tick
         super().__init__(learning_rate=peak, last_epoch=first_step - 1)
 
+    @property
+    def tick(self) -> int:
+        """Ticks done since the start of the training."""
+        return self.last_epoch // self.steps_per_tick
+
     def get_lr(self) -> float:
         """The rate of the next optimizer step."""
-        tick = self.last_epoch // self.steps_per_tick
+        tick = self.tick
         if tick < self.warmup_ticks:
             rise = self.peak - self.warmup_start_lr
             return self.warmup_start_lr + rise * tick / self.warmup_ticks

@@ -16,7 +16,8 @@ from ppcls.config.check import check_config
 from ppcls.engine.checkpoint import as_arrays, load_checkpoint
 from ppcls.engine.deployment import evaluate
 from ppcls.engine.trainer import Trainer
-from ppcls.errors import CheckpointError, DataError, TrainingError
+from ppcls.errors import CheckpointError, ConfigError, DataError, TrainingError
+from ppcls.loss import CombinedLoss
 from ppcls.utils.signals import Interrupted
 from ppcls.utils.weight_file import read_tensors
 
@@ -61,7 +62,7 @@ def images(tmp_path_factory):
 def make_config(images, tmp_path):
     """Makes a checked configuration; keyword arguments replace keys of `Global`."""
 
-    def make(batch_size=8, sections=(), eval_dataset=(), arch=(), **options):
+    def make(batch_size=8, sections=(), train_dataset=(), eval_dataset=(), arch=(), **options):
         transforms = [
             {"DecodeImage": {}},
             {"NormalizeImage": {"scale": 1 / 255, "order": ""}},
@@ -93,7 +94,7 @@ def make_config(images, tmp_path):
             "Loss": {"Train": [{"CELoss": {}}], "Eval": [{"CELoss": {}}]},
             "Optimizer": MOMENTUM,
             "DataLoader": {
-                "Train": split("train", batch_size),
+                "Train": split("train", batch_size, train_dataset),
                 "Eval": split("val", 4, eval_dataset),
             },
             "Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]},
@@ -457,3 +458,54 @@ def test_an_output_folder_that_cannot_be_written_is_named(make_config, monkeypat
     monkeypatch.setattr("ppcls.engine.preflight.os.access", lambda path, mode: False)
     with pytest.raises(DataError, match=r"Global\.output_dir: .*/run/DSNet is not writable"):
         Trainer(make_config())
+
+
+# -------------------------------------------------------------------- losses, schedules
+
+PLATEAU = {"name": "ReduceOnPlateau", "learning_rate": 0.05, "patience": 0, "factor": 0.5}
+
+
+def plateau(**lr):
+    return {"Optimizer": {**MOMENTUM, "lr": {**PLATEAU, "monitor": "top1", "mode": "max", **lr}}}
+
+
+def test_the_rate_drops_when_evaluations_do_not_improve(make_config, tmp_path):
+    # Nothing is 10 times better than the first, so every later evaluation is one without success.
+    config = make_config(
+        sections=plateau(threshold=10.0), epochs=4, output_dir=str(tmp_path / "whole")
+    )
+    Trainer(config).fit()
+    rows = history(tmp_path / "whole")
+    assert [row["lr"] for row in rows] == pytest.approx([0.05, 0.05, 0.025, 0.0125])
+
+    part = {"sections": plateau(threshold=10.0), "output_dir": str(tmp_path / "part")}
+    Trainer(make_config(epochs=2, **part)).fit()
+    prefix = str(tmp_path / "part" / "DSNet" / "latest")
+    Trainer(make_config(epochs=4, checkpoints=prefix, **part)).fit()
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "part"))
+
+
+def test_a_schedule_that_follows_evaluations_needs_them(make_config):
+    with pytest.raises(ConfigError, match=r"ReduceOnPlateau.*eval_during_train: true"):
+        Trainer(make_config(sections=plateau(), eval_during_train=False))
+
+
+def test_balanced_classes_are_counted_in_the_training_list(make_config, images, tmp_path):
+    lines = (images / "train_list.txt").read_text().splitlines()
+    rare = [line for line in lines if line.endswith(" 0")][1:]
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(line for line in lines if line not in rare) + "\n")
+    balanced = {"Loss": {"Train": [{"CELoss": {"class_weight": "balanced"}}]}}
+    config = make_config(sections=balanced, train_dataset={"cls_label_path": str(path)})
+    trainer = Trainer(config)
+    # 13 images: one of class 0, four of each other class.
+    explicit = CombinedLoss([{"CELoss": {"class_weight": [13 / 4] + [13 / 16] * 3}}])
+    logits = paddle.to_tensor(np.random.RandomState(0).randn(4, CLASSES).astype("float32"))
+    labels = paddle.to_tensor(np.arange(4))
+    assert float(trainer.loss(logits, labels)["loss"]) == float(explicit(logits, labels)["loss"])
+
+
+def test_balanced_classes_in_evaluation_are_refused_before_training(make_config):
+    losses = {"Train": [{"CELoss": {}}], "Eval": [{"CELoss": {"class_weight": "balanced"}}]}
+    with pytest.raises(ConfigError, match=r"`balanced` counts.*Loss\.Eval"):
+        Trainer(make_config(sections={"Loss": losses}))

@@ -148,3 +148,89 @@ def test_the_weight_of_a_lone_loss_counts(rng, logits):
 def test_an_unknown_loss_names_the_closest():
     with pytest.raises(ConfigError, match="did you mean 'CELoss'"):
         CombinedLoss([{"CEloss1": {}}])
+
+
+CLASS_WEIGHTS = np.array([0.5, 2.0, 1.0, 0.0, 3.0])
+
+
+@pytest.mark.parametrize("name", ["CELoss", "FocalLoss"])
+@pytest.mark.parametrize("epsilon", [None, 0.1])
+@pytest.mark.parametrize("soft", [False, True])
+def test_class_weights_make_a_weighted_mean(rng, logits, name, soft, epsilon):
+    labels, rows = make_labels(rng, soft)
+    arguments = {"epsilon": epsilon, "class_weight": CLASS_WEIGHTS.tolist()}
+    loss = LOSSES.build({name: arguments})
+    value, gradient = value_and_gradient(loss, logits, labels)
+    log_p = log_softmax(logits)
+    costs = -log_p if name == "CELoss" else -((1 - np.exp(log_p)) ** 2) * log_p
+    weights = CLASS_WEIGHTS * smooth(rows, epsilon)
+    np.testing.assert_allclose(value, (weights * costs).sum() / weights.sum(), rtol=1e-5)
+    assert np.isfinite(gradient).all()
+
+
+def test_class_weights_of_hard_labels_as_in_paddle(rng, logits):
+    labels, _ = make_labels(rng, soft=False)
+    loss = LOSSES.build({"CELoss": {"class_weight": CLASS_WEIGHTS.tolist()}})
+    value, _ = value_and_gradient(loss, logits, labels)
+    expected = paddle.nn.functional.cross_entropy(
+        paddle.to_tensor(logits),
+        paddle.to_tensor(labels),
+        weight=paddle.to_tensor(CLASS_WEIGHTS, dtype="float32"),
+    )
+    np.testing.assert_allclose(value, float(expected), rtol=1e-5)
+
+
+def test_balanced_classes_count_alike(rng, logits):
+    train_labels = np.array([0, 0, 0, 0, 1, 1, 2, 4])
+    balanced = CombinedLoss([{"CELoss": {"class_weight": "balanced"}}])
+    balanced.prepare(train_labels, CLASSES)
+    explicit = CombinedLoss([{"CELoss": {"class_weight": [0.5, 1.0, 2.0, 0.0, 2.0]}}])
+    explicit.prepare(train_labels, CLASSES)
+    labels = paddle.to_tensor(np.array([0, 1, 2, 4, 0, 1]))
+    logits = paddle.to_tensor(logits)
+    assert float(balanced(logits, labels)["loss"]) == float(explicit(logits, labels)["loss"])
+
+
+def test_class_weights_that_cannot_be():
+    short = LOSSES.build({"FocalLoss": {"class_weight": [1.0, 2.0]}})
+    with pytest.raises(ConfigError, match=r"FocalLoss\.class_weight: 2 numbers for 5 classes"):
+        short.prepare(np.array([0, 1]), CLASSES)
+    balanced = LOSSES.build({"CELoss": {"class_weight": "balanced"}})
+    for labels in (None, np.zeros((4, CLASSES))):
+        with pytest.raises(ConfigError, match=r"CELoss\.class_weight: `balanced` counts"):
+            balanced.prepare(labels, CLASSES)
+    with pytest.raises(ConfigError, match="leave out reduction: sum"):
+        LOSSES.build({"CELoss": {"class_weight": [1.0], "reduction": "sum"}})
+
+
+def test_options_of_binary_cross_entropy(rng, logits):
+    labels, rows = make_labels(rng, soft=True)
+    p = 1 / (1 + np.exp(-logits.astype("float64")))
+    loss = LOSSES.build({"BCELoss": {"target_threshold": 0.5, "sum_classes": True}})
+    value, _ = value_and_gradient(loss, logits, labels)
+    hard = (rows > 0.5).astype("float64")
+    expected = -(hard * np.log(p) + (1 - hard) * np.log(1 - p)).sum(axis=1).mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+    for factor in (3.0, [1.0, 2.0, 3.0, 4.0, 5.0]):
+        value, _ = value_and_gradient(
+            LOSSES.build({"BCELoss": {"pos_weight": factor}}), logits, labels
+        )
+        expected = -(factor * rows * np.log(p) + (1 - rows) * np.log(1 - p)).mean()
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_googlenet(rng, logits, soft):
+    labels, rows = make_labels(rng, soft)
+    heads = [logits, logits[::-1].copy(), -logits]
+    value = LOSSES.build("GoogLeNetLoss")(
+        [paddle.to_tensor(head) for head in heads], paddle.to_tensor(labels)
+    )
+    parts = [-(rows * log_softmax(head)).sum(axis=1).mean() for head in heads]
+    np.testing.assert_allclose(float(value), parts[0] + 0.3 * (parts[1] + parts[2]), rtol=1e-5)
+
+
+def test_googlenet_loss_of_another_model(logits):
+    with pytest.raises(ConfigError, match="auxiliary classifiers"):
+        LOSSES.build("GoogLeNetLoss")(paddle.to_tensor(logits), paddle.zeros([BATCH], "int64"))
