@@ -2,7 +2,6 @@
 
 import os
 
-import numpy as np
 import pytest
 
 from ppcls.data.dataset.label_list import LabelList
@@ -15,7 +14,7 @@ def read(tmp_path, content: bytes, **options) -> LabelList:
 
 
 def entries(labels: LabelList) -> "list[tuple[str, int]]":
-    return [(labels.name(i), int(labels.labels[i])) for i in range(len(labels))]
+    return [(labels.names[i], int(labels.labels[i])) for i in range(len(labels))]
 
 
 @pytest.mark.parametrize(
@@ -45,8 +44,8 @@ def test_delimiter(tmp_path):
 
 def test_paths_need_not_be_utf8(tmp_path):
     labels = read(tmp_path, b"caf\xe9.jpg 1\n\xe5\x9b\xbe.jpg 2\n")
-    assert os.fsencode(labels.name(0)) == b"caf\xe9.jpg"
-    assert labels.name(1) == "图.jpg"
+    assert os.fsencode(labels.names[0]) == b"caf\xe9.jpg"
+    assert labels.names[1] == "图.jpg"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +103,6 @@ def test_a_long_list_stays_near_the_size_of_its_file(tmp_path):
     content = b"".join(line % (index, index % 1000) for index in range(50_000))
     labels = read(tmp_path, content)
     assert len(labels) == 50_000
-    assert labels.name(49_999) == "train/n01440764/n01440764_49999.JPEG"
-    held = sum(v.nbytes for v in vars(labels).values() if isinstance(v, np.ndarray))
+    assert labels.names[49_999] == "train/n01440764/n01440764_49999.JPEG"
+    held = sum(a.nbytes for a in (labels.names.starts, labels.names.ends, labels.labels))
     assert held + len(content) < 2 * len(content)

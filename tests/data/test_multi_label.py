@@ -5,7 +5,7 @@ import pytest
 from pictures import RECIPE, write_dataset
 
 from ppcls.data.batching import BatchMaker
-from ppcls.data.dataset.multi_label import MultiLabelDataset
+from ppcls.data.dataset.multi_label import CsvMultiLabelDataset, MultiLabelDataset
 from ppcls.data.randomness import SampleKey
 from ppcls.registry import DATASETS
 
@@ -86,3 +86,70 @@ def test_a_missing_list(folder):
 def test_it_is_registered(folder):
     spec = {"name": "MultiLabelDataset", "image_root": ".", "cls_label_path": "no.txt"}
     assert isinstance(DATASETS.build(spec, seed=1), MultiLabelDataset)
+
+
+CSV = 'image,cat,dog\npicture 0.jpg,1,0\n"picture 1.jpg",1,1\r\npicture 2.jpg, 0 ,-1\n'
+
+
+def make_csv(folder, text: str = CSV, **options) -> CsvMultiLabelDataset:
+    (folder / "rows.csv").write_bytes(text.encode())
+    options.setdefault("transform_ops", RECIPE)
+    return CsvMultiLabelDataset(str(folder), str(folder / "rows.csv"), **options)
+
+
+class TestCsv:
+    def test_rows(self, folder):
+        dataset = make_csv(folder)
+        assert dataset.problems(class_num=2) == []
+        assert dataset.class_names == ["cat", "dog"]
+        assert dataset.labels.tolist() == [[1, 0], [1, 1], [0, -1]]
+        assert dataset[1].image.shape == (3, 48, 48)
+        assert dataset[1].label.dtype == np.float32
+        assert dataset.path(1) == f"{folder}/picture 1.jpg"
+
+    def test_byte_order_mark(self, folder):
+        assert make_csv(folder, "\ufeff" + CSV).problems(class_num=2) == []
+
+    def test_columns_can_be_chosen(self, folder):
+        text = "id,dog,file,cat\n7,1,picture 0.jpg,0\n"
+        dataset = make_csv(folder, text, path_column="file", classes=["cat", "dog"])
+        assert dataset.problems(class_num=2) == []
+        assert dataset.labels.tolist() == [[0, 1]]
+        assert dataset.path(0).endswith("picture 0.jpg")
+
+    def test_label_ratio(self, folder):
+        label = make_csv(folder, label_ratio=True)[0].label
+        assert label == pytest.approx(np.array([[1, 0], [2 / 3, 1 / 2]]))
+
+    @pytest.mark.parametrize("row", ["picture 0.jpg,1", "picture 0.jpg,1,yes", ",1,0", ""])
+    def test_bad_rows_are_named_by_line(self, folder, row):
+        found = row or "a blank line"
+        assert make_csv(folder, f"{CSV}{row}\n").problems(class_num=2) == [
+            f"{folder}/rows.csv: line 5: expected 3 columns, a path and labels 0, 1 or -1 "
+            f"(unknown), found {found}"
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "options", "problem"),
+        [
+            ("", {}, "the header must name a column of paths and the classes"),
+            ("image,cat\n", {}, "the file has no rows"),
+            ("image,cat,cat\n", {}, "the header has cat twice"),
+            (CSV, {"classes": ["dogs"]}, "the header has no column 'dogs'; did you mean 'dog'?"),
+            (CSV, {"path_column": "path"}, "the header has no column 'path'"),
+            ('image,cat\n"a.jpg,1\n', {}, "line 2: unexpected end of data"),
+        ],
+    )
+    def test_broken_files(self, folder, text, options, problem):
+        problems = make_csv(folder, text, **options).problems(class_num=1)
+        assert problems == [f"{folder}/rows.csv: {problem}"]
+
+    def test_other_problems(self, folder):
+        assert make_csv(folder, CSV + "gone.jpg,0,1\n").problems(class_num=3) == [
+            f"{folder}/rows.csv: rows have 2 labels, but Arch.class_num is 3",
+            f"{folder}/gone.jpg: no such image file",
+        ]
+        missing = CsvMultiLabelDataset(str(folder), str(folder / "no.csv"))
+        assert missing.problems(class_num=2) == [
+            f"{folder}/no.csv: cannot be read: No such file or directory"
+        ]

@@ -1,3 +1,9 @@
 """Datasets: what an index stands for. `dataset[key]` gives a `Sample`, or raises `DataError`."""
 
-from ppcls.data.dataset import imagenet, multi_label, multi_scale  # noqa: F401  (registers the datasets)
+from ppcls.data.dataset import (  # noqa: F401  (registers the datasets)
+    folder,
+    idx,
+    imagenet,
+    multi_label,
+    multi_scale,
+)

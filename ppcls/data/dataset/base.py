@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Optional, Union
 import numpy as np
 
 from ppcls.config.types import ComponentList, Probability
-from ppcls.data.dataset.problems import list_first
+from ppcls.data.dataset.names import PackedNames
 from ppcls.data.randomness import SampleKey, sample_generator
 from ppcls.data.transform.pipeline import Pipeline, build_transforms, complete_transforms
 from ppcls.errors import DataError
@@ -114,19 +114,27 @@ class ImageDataset:
         return self.transform.at_epoch(key.epoch)
 
 
-def read_file(path: str) -> bytes:
-    """The bytes of a file."""
-    with open(path, "rb") as file:
-        return file.read()
+class FileDataset(ImageDataset):
+    """Images in files of their own.
 
+    Args:
+        image_root: folder that `names` are relative to.
+        names: paths.
+        labels: see `ImageDataset`.
+        common: see `ImageDataset`.
+    """
 
-def missing_files(image_root: Path, paths: Sequence[str]) -> "list[str]":
-    """A sentence for a missing folder, or for each path that is not a file."""
-    if not image_root.is_dir():
-        return [f"image_root {image_root} is not a folder"]
-    missing = [path for path in paths if not os.path.isfile(path)]
-    return list_first(
-        missing,
-        lambda path: f"{path}: no such image file",
-        f"{len(missing)} of {len(paths)} images",
-    )
+    def __init__(
+        self, image_root: str, names: PackedNames, labels: np.ndarray, *common: Any
+    ) -> None:
+        super().__init__(*common)
+        self.image_root = Path(image_root)
+        self.names = names
+        self.labels = labels
+
+    def path(self, index: int) -> str:
+        return os.path.join(self.image_root, self.names[index])
+
+    def read(self, index: int) -> bytes:
+        with open(self.path(index), "rb") as file:
+            return file.read()

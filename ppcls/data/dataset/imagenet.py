@@ -1,25 +1,35 @@
 """Images listed in a file, one label each."""
 
 import os
-from pathlib import Path
-from typing import Optional
+from typing import Any, Optional, Protocol
 
 import numpy as np
 
 from ppcls.config.types import Probability
 from ppcls.data.dataset.base import (
     BatchTransforms,
-    ImageDataset,
+    FileDataset,
     OnError,
     Transforms,
-    missing_files,
-    read_file,
 )
-from ppcls.data.dataset.label_list import LabelList, ListFile
+from ppcls.data.dataset.label_list import LabelList
+from ppcls.data.dataset.names import PackedNames
+from ppcls.data.dataset.problems import list_first
 from ppcls.registry import DATASETS
 
 
-class ListedDataset(ImageDataset):
+class ImageList(Protocol):
+    """Paths and labels that a file lists, and what is wrong with it."""
+
+    names: PackedNames
+    labels: np.ndarray
+    faults: "list[str]"
+
+    def label_problems(self, class_num: int) -> "list[str]":
+        """Labels that do not fit a model of `class_num` classes, a sentence each."""
+
+
+class ListedDataset(FileDataset):
     """Images of a list file.
 
     Args:
@@ -28,25 +38,26 @@ class ListedDataset(ImageDataset):
         common: see `ImageDataset`.
     """
 
-    def __init__(self, image_root: str, image_list: ListFile, *common: object):
-        super().__init__(*common)
-        self.image_root = Path(image_root)
+    def __init__(self, image_root: str, image_list: ImageList, *common: Any) -> None:
+        super().__init__(image_root, image_list.names, image_list.labels, *common)
         self.list = image_list
-        self.labels = image_list.labels
-
-    def path(self, index: int) -> str:
-        """The file of a sample."""
-        return os.path.join(self.image_root, self.list.name(index))
-
-    def read(self, index: int) -> bytes:
-        return read_file(self.path(index))
 
     def problems(self, class_num: int) -> "list[str]":
         return [
             *self.list.faults,
             *self.list.label_problems(class_num),
-            *missing_files(self.image_root, [self.path(i) for i in range(len(self))]),
+            *self._missing_files(),
         ]
+
+    def _missing_files(self) -> "list[str]":
+        if not self.image_root.is_dir():
+            return [f"image_root {self.image_root} is not a folder"]
+        missing = [path for path in map(self.path, range(len(self))) if not os.path.isfile(path)]
+        return list_first(
+            missing,
+            lambda path: f"{path}: no such image file",
+            f"{len(missing)} of {len(self)} images",
+        )
 
 
 @DATASETS.register()

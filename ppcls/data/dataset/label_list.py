@@ -9,6 +9,7 @@ from typing import Optional, Union
 
 import numpy as np
 
+from ppcls.data.dataset.names import PackedNames
 from ppcls.data.dataset.problems import labels_outside, list_first
 
 _BOM = b"\xef\xbb\xbf"
@@ -17,7 +18,7 @@ _ROW_VALUES = {b"0": 0, b"1": 1, b"-1": -1}
 
 
 class ListFile:
-    """A list file in memory: the bytes of the file, and where in them the paths are.
+    """A list file in memory.
 
     What a label is, the children say. A label is what follows
     the last delimiter, so paths may contain it; paths are bytes until they are asked for, so they
@@ -38,33 +39,27 @@ class ListFile:
         self.path = Path(path)
         self.delimiter = delimiter
         self.faults: list[str] = []
-        self._text = b""
-        self._starts = self._ends = np.zeros(0, dtype=np.int64)
+        text = b""
         try:
-            self._text = self.path.read_bytes()
+            text = self.path.read_bytes()
         except OSError as error:
             self.faults.append(f"{self.path}: cannot be read: {error.strerror}")
-        self._parse()
+        self._parse(text)
         if not len(self) and not self.faults:
             self.faults.append(f"{self.path}: the list is empty")
 
     def __len__(self) -> int:
-        return len(self._starts)
-
-    def name(self, index: int) -> str:
-        """The path of a sample, as written in the list."""
-        return os.fsdecode(self._text[self._starts[index] : self._ends[index]])
+        return len(self.names)
 
     def _read_label(self, field: bytes) -> "Optional[Sequence[int]]":
         """The numbers of a label, as many for every line; None if `field` is not a label."""
         raise NotImplementedError
 
-    def _parse(self) -> None:
+    def _parse(self, text: bytes) -> None:
         delimiter = None if self.delimiter is None else os.fsencode(self.delimiter)
         # Arrays of machine integers: a list of a million paths stays near the size of its file.
         starts, ends, labels = array("q"), array("q"), array(self.label_type)
         wrong = []
-        text = self._text
         position = len(_BOM) if text.startswith(_BOM) else 0
         number = 0
         while position < len(text):
@@ -81,8 +76,10 @@ class ListFile:
             else:
                 wrong.append((number, line))
             position = line_end
-        self._starts = np.array(starts, dtype=np.int64)
-        self._ends = np.array(ends, dtype=np.int64)
+        #: The paths, as written in the list.
+        self.names = PackedNames(
+            text, np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64)
+        )
         self._labels = np.array(labels, dtype=self.label_type)
         self.faults += list_first(wrong, self._describe, f"{len(wrong)} of {number} lines")
 
@@ -116,7 +113,7 @@ class LabelList(ListFile):
         """A sentence for each sample whose label is not in 0..class_num-1."""
 
         def name(index: int) -> str:
-            return f"{self.path}: {self.name(index)}"
+            return f"{self.path}: {self.names[index]}"
 
         return labels_outside(self.labels, class_num, name)
 

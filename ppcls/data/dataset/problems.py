@@ -33,3 +33,14 @@ def labels_outside(labels: np.ndarray, class_num: int, name: "Callable[[int], st
         )
 
     return list_first(outside, describe, f"{len(outside)} of {len(labels)} labels")
+
+
+def class_count_problems(what: str, class_names: Sequence[str], class_num: int) -> "list[str]":
+    """A sentence if data that name their classes have not as many as the model."""
+    if len(class_names) == class_num:
+        return []
+    shown = ", ".join(class_names[:5]) + (", ..." if len(class_names) > 5 else "")
+    return [
+        f"{what} has {len(class_names)} classes ({shown}), but Arch.class_num is {class_num}; "
+        "correct it, or give `classes`, the names of all classes in order"
+    ]
