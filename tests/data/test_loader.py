@@ -5,6 +5,7 @@ import pytest
 from pictures import MIX, RECIPE, encode, make_picture, write_dataset
 
 from ppcls.data.loader import build_loader
+from ppcls.data.transform import Pipeline
 from ppcls.errors import DataError
 
 EVAL_OPS = [
@@ -198,9 +199,8 @@ def test_images_of_different_shapes_are_named(tmp_path):
 def test_surprises_of_an_operator_name_the_file(tmp_path, monkeypatch):
     write_dataset(tmp_path, 1)
     loader = build_loader(section(tmp_path, EVAL_OPS), "Eval", 5)
-    monkeypatch.setattr(
-        loader.dataset, "transform", lambda image, rng: np.zeros(3)[int(image[0]) + 9]
-    )
+    surprise = Pipeline([lambda image, rng: np.zeros(3)[int(image[0]) + 9]])
+    monkeypatch.setattr(loader.dataset, "transform", surprise)
     with pytest.raises(DataError, match=r"picture 0\.jpg: IndexError"):
         list(loader)
 
