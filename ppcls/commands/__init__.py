@@ -27,6 +27,7 @@ COMMANDS = {
     "convert-weights": "convert_weights",
     "build-kernels": "build_kernels",
     "prepare-dataset": "prepare_dataset",
+    "check-dataset": "check_dataset",
     "benchmark-loader": "benchmark_loader",
     "quickstart": "quickstart",
 }

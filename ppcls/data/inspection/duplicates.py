@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-#: Bits of a perceptual signature that may differ between images that count as nearly equal. Their
-#: number plus one divides a signature into bands of which at least one must be equal.
+#: Bits that may differ between the signatures of images that may be alike: fewer than a signature
+#: has bands of 16 bits, so that at least one band must be equal.
 NEAR_DISTANCE = 7
-_BANDS = NEAR_DISTANCE + 1
 _MAX_BAND_GROUP = 500
 
 
@@ -35,8 +34,8 @@ def equal_groups(digests: np.ndarray, is_valid: np.ndarray) -> "list[np.ndarray]
     return sorted(groups, key=lambda group: group[0])
 
 
-def near_pairs(signatures: np.ndarray) -> "Iterator[tuple[int, int, int]]":
-    """(first, second, differing bits) of every pair with at most `NEAR_DISTANCE` differing bits.
+def near_pairs(signatures: np.ndarray) -> "Iterator[tuple[int, int]]":
+    """Every pair of positions whose signatures differ in at most `NEAR_DISTANCE` bits, once.
 
     Signatures that share a band with more than 500 others are compared with the next 500 only.
 
@@ -44,22 +43,21 @@ def near_pairs(signatures: np.ndarray) -> "Iterator[tuple[int, int, int]]":
         signatures: (N, 16) uint8.
     """
     seen = set()
-    for band in range(_BANDS):
-        width = signatures.shape[1] // _BANDS
-        key = np.ascontiguousarray(signatures[:, band * width : (band + 1) * width])
-        key = key.view(np.uint16 if width == 2 else np.uint8).ravel()
+    bands = np.ascontiguousarray(signatures).view(np.uint16)
+    for band in range(bands.shape[1]):
+        key = bands[:, band]
         order = np.argsort(key, kind="stable")
         starts = np.flatnonzero(np.append(True, np.diff(key[order]) != 0))
         for group in np.split(order, starts[1:]):
-            for first, second, bits in _close(signatures, group):
-                if (first, second) not in seen:
-                    seen.add((first, second))
-                    yield first, second, bits
+            for pair in _close(signatures, group):
+                if pair not in seen:
+                    seen.add(pair)
+                    yield pair
 
 
-def _close(signatures: np.ndarray, group: np.ndarray) -> "Iterator[tuple[int, int, int]]":
+def _close(signatures: np.ndarray, group: np.ndarray) -> "Iterator[tuple[int, int]]":
     for position, first in enumerate(group[:-1]):
         others = group[position + 1 : position + 1 + _MAX_BAND_GROUP]
         bits = np.unpackbits(signatures[others] ^ signatures[first], axis=1).sum(axis=1)
         for other in np.flatnonzero(bits <= NEAR_DISTANCE):
-            yield int(first), int(others[other]), int(bits[other])
+            yield int(first), int(others[other])

@@ -16,6 +16,8 @@ DIGEST_SIZE = 16
 #: Bytes of a perceptual signature.
 SIGNATURE_SIZE = 16
 
+#: Grey levels between the darkest and lightest part of an image that has a signature.
+_LEAST_CONTRAST = 8
 _ORIENTATION_TAG = 274
 _UPRIGHT = 1
 _BROKEN_EXIF = (SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error)
@@ -55,7 +57,7 @@ def examine(
     """Decodes an image as training does.
 
     Args:
-        content: the bytes of a file, or decoded pixels (H, W, C) or (H, W).
+        content: the bytes of a file, or RGB (H, W, 3) uint8.
         decode: gives RGB (H, W, 3) uint8 of a file's bytes.
 
     Returns:
@@ -65,8 +67,8 @@ def examine(
         DataError: the image cannot be decoded.
     """
     if isinstance(content, np.ndarray):
-        mode = "L" if content.ndim == 2 else "RGB"
-        return ImageFacts(content.shape[1], content.shape[0], "array", mode, False), content
+        height, width = content.shape[:2]
+        return ImageFacts(width, height, "array", "RGB", False), content
     pixels = decode(content)
     height, width = pixels.shape[:2]
     # `decode` opened the same header, so this does not fail.
@@ -89,20 +91,35 @@ def _orientation(image: Image.Image) -> int:
 
 
 def signature(pixels: np.ndarray) -> Optional[np.ndarray]:
-    """A perceptual hash: images that differ by scale, compression or a filter have close ones.
+    """A perceptual hash: images that differ by scale, compression or brightness have close ones.
 
     The difference hash (N. Krawetz 2013, "Kind of Like That") in both directions: of the grey
     image at 9x9, whether each pixel is darker than its right neighbour, and than its lower one.
 
+    Args:
+        pixels: RGB (H, W, 3) uint8.
+
     Returns:
         (SIGNATURE_SIZE,) uint8, or None for an image without structure, whose bits are noise.
     """
-    if pixels.ndim == 3 and pixels.shape[2] == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    # Area averaging in one step, so that the size of the image does not matter.
-    small = cv2.resize(pixels.reshape(pixels.shape[:2]), (9, 9), interpolation=cv2.INTER_AREA)
-    small = small.astype(np.int16)
-    if small.max() - small.min() < 8:
+    small = cv2.cvtColor(_shrink(pixels, 9), cv2.COLOR_RGB2GRAY).astype(np.int16)
+    if small.max() - small.min() < _LEAST_CONTRAST:
         return None
     bits = (small[:8, 1:] > small[:8, :-1], small[1:, :8] > small[:-1, :8])
     return np.packbits(np.stack(bits).ravel())
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """Correlation of two images at 32x32, about the mean of each channel: 1 if they are the same.
+
+    Args:
+        one, other: RGB (H, W, 3) uint8, of any sizes.
+    """
+    one, other = (_shrink(pixels, 32).astype(np.float32) for pixels in (one, other))
+    one -= one.mean(axis=(0, 1))
+    other -= other.mean(axis=(0, 1))
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum() + 1e-9))
+
+
+def _shrink(pixels: np.ndarray, side: int) -> np.ndarray:
+    return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)

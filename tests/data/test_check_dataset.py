@@ -1,0 +1,402 @@
+"""`tools/check_dataset.py`: real files with one fault each, and all faults at once."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from pictures import RECIPE, encode, make_picture
+from PIL import Image
+
+from ppcls.commands import main
+from ppcls.config import load_yaml, save_config
+from ppcls.data.inspection.check import DatasetCheck, class_num_of
+from ppcls.data.inspection.duplicates import equal_groups, near_pairs
+from ppcls.data.inspection.image_facts import content_digest, examine, likeness, signature
+from ppcls.data.inspection.labels import ranges
+from ppcls.data.inspection.sheet import displayable, label_text
+from ppcls.data.inspection.survey import survey
+from ppcls.data.randomness import SampleKey
+from ppcls.registry import DATASETS
+
+EVAL_OPS = [
+    {"DecodeImage": {}},
+    {"ResizeImage": {"size": [48, 40]}},
+    {"NormalizeImage": {"order": ""}},
+    {"ToCHWImage": None},
+]
+CLASSES = 3
+
+
+class Folder:
+    """A dataset on the disk that grows by faults."""
+
+    def __init__(self, root):
+        self.root = root
+        self.lines = {"train": [], "val": []}
+        for part, count in (("train", 12), ("val", 6)):
+            for index in range(count):
+                self.add(part, f"{index}.jpg", self.jpeg(part, index), index % CLASSES)
+
+    @staticmethod
+    def jpeg(part: str, index: int, size=(70, 60)) -> bytes:
+        picture = make_picture(*size, seed=index + 1000 * (part == "val"))
+        return encode(picture, "JPEG", quality=92)
+
+    def add(self, part: str, name: str, content: bytes, label: int):
+        path = self.root / part / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        self.lines[part].append(f"{part}/{name}\t{label}")
+
+    def sections(self) -> dict:
+        for part, lines in self.lines.items():
+            text = "".join(f"{line}\n" for line in lines)
+            (self.root / f"{part}_list.txt").write_text(text, errors="surrogateescape")
+        return {
+            split: {
+                "dataset": {
+                    "name": "ImageNetDataset",
+                    "image_root": str(self.root),
+                    "cls_label_path": str(self.root / f"{part}_list.txt"),
+                    "delimiter": "\t",
+                    "transform_ops": operators,
+                },
+                "sampler": {"name": "DistributedBatchSampler", "batch_size": 4},
+            }
+            for split, part, operators in (("Train", "train", RECIPE), ("Eval", "val", EVAL_OPS))
+        }
+
+    def check(self, **options):
+        check = DatasetCheck(self.sections(), CLASSES, {0: "cat"})
+        return check.run(jobs=0, **options)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    return Folder(tmp_path)
+
+
+def kinds(report) -> "dict[tuple[str, str], int]":
+    return {(finding.where, finding.kind): finding.count for finding in report.findings}
+
+
+def example(report, kind: str) -> str:
+    return next(finding for finding in report.findings if finding.kind == kind).examples[0]
+
+
+def test_clean(folder):
+    report = folder.check()
+    assert report.findings == []
+    numbers = report.splits["Train"]
+    assert (numbers["images"], numbers["readable"]) == (12, 12)
+    assert numbers["images_of_class"] == {"cat": 4, "1": 4, "2": 4}
+    assert numbers["width"] == {"min": 70, "median": 70, "max": 70}
+    assert numbers["aspect"]["median"] == round(70 / 60, 3)
+    assert numbers["formats"] == {"JPEG": 12}
+    assert (numbers["input_size"], numbers["smaller_than_input"]) == ([48, 48], 0)
+    assert report.splits["Eval"]["input_size"] == [48, 40]
+
+
+def test_unreadable(folder):
+    folder.add("train", "text.jpg", b"no image", 0)
+    folder.add("train", "cut.jpg", Folder.jpeg("train", 50)[:-400], 1)
+    folder.add("val", "empty.jpg", b"", 1)
+    folder.lines["val"].append("val/missing.jpg\t0")
+    report = folder.check()
+    assert kinds(report) == {("Train", "unreadable"): 2, ("Eval", "unreadable"): 2}
+    messages = [line for finding in report.findings for line in finding.examples]
+    assert messages == [
+        f"{folder.root}/train/text.jpg: the file is not an image of a known format",
+        f"{folder.root}/train/cut.jpg: the JPEG file is truncated; copy or download it again",
+        f"{folder.root}/val/empty.jpg: the file is empty",
+        f"{folder.root}/val/missing.jpg: cannot be read: No such file or directory",
+    ]
+    assert report.splits["Eval"]["readable"] == 6
+
+
+def test_labels_out_of_range(folder):
+    folder.add("train", "a.jpg", Folder.jpeg("train", 50), 3)
+    folder.add("train", "b.jpg", Folder.jpeg("train", 51), -1)
+    report = folder.check()
+    assert kinds(report) == {("Train", "label_out_of_range"): 2}
+    assert example(report, "label_out_of_range") == f"{folder.root}/train/a.jpg: label 3"
+
+
+def test_list_faults_have_line_numbers(folder):
+    folder.lines["train"].insert(2, "train/0.jpg cat")
+    report = folder.check()
+    assert kinds(report) == {("Train", "list"): 1}
+    assert "train_list.txt: line 3: expected a path" in example(report, "list")
+
+
+def test_missing_list_and_folder(folder):
+    sections = folder.sections()
+    sections["Train"]["dataset"]["cls_label_path"] = "no/such.txt"
+    sections["Eval"]["dataset"]["image_root"] = "no/folder"
+    report = DatasetCheck(sections, CLASSES).run(jobs=0)
+    assert kinds(report) == {("Train", "list"): 1, ("Eval", "unreadable"): 6}
+    assert "image_root no/folder is not a folder" in str(report)
+
+
+def test_leakage(folder):
+    folder.add("val", "copy.jpg", Folder.jpeg("train", 4), 1)
+    report = folder.check()
+    assert kinds(report) == {("Eval", "leakage"): 1}
+    root = folder.root
+    assert example(report, "leakage") == f"{root}/val/copy.jpg = {root}/train/4.jpg"
+    assert "1 of 7 images (14.3%)" in str(report)
+
+
+def test_duplicates_within_a_split(folder):
+    folder.add("train", "copy.jpg", Folder.jpeg("train", 4), 1)
+    folder.lines["train"] += ["train/5.jpg\t2"] * 2
+    report = folder.check()
+    assert kinds(report) == {("Train", "duplicate"): 1, ("Train", "listed_twice"): 2}
+    assert not report.of("error")
+
+
+def test_identical_images_with_different_labels(folder):
+    folder.add("train", "copy.jpg", Folder.jpeg("train", 4), 2)
+    report = folder.check()
+    assert kinds(report) == {
+        ("Train and Eval", "conflicting_labels"): 2,
+        ("Train", "duplicate"): 1,
+    }
+    assert example(report, "conflicting_labels").endswith("train/copy.jpg (label 2)")
+
+
+def test_empty_class_and_imbalance(folder):
+    folder.lines["train"] = [line for line in folder.lines["train"] if not line.endswith("0")]
+    for index in range(100, 138):
+        folder.add("train", f"{index}.jpg", Folder.jpeg("train", index, size=(9, 9)), 1)
+    report = folder.check()
+    assert kinds(report) == {("Train", "empty_class"): 1, ("Train", "imbalance"): 2}
+    assert example(report, "empty_class") == "cat"
+    assert "1 has 42 images, 10 times those of 2 (4)" in str(report)
+    assert report.splits["Train"]["smaller_than_input"] == 38
+
+
+def test_transforms_that_do_not_fit(folder):
+    folder.add("train", "small.jpg", Folder.jpeg("train", 50, size=(47, 90)), 0)
+    sections = folder.sections()
+    sections["Train"]["dataset"]["transform_ops"] = [
+        {"DecodeImage": {}},
+        {"CropImage": {"size": 48}},
+        {"ToCHWImage": None},
+    ]
+    report = DatasetCheck(sections, CLASSES).run(jobs=0)
+    assert kinds(report) == {("Train", "transform"): 1}
+    assert "small.jpg: CropImage cuts out 48x48" in example(report, "transform")
+
+
+def test_formats_and_orientation(folder):
+    exif = Image.Exif()
+    exif[274] = 6
+    turned = encode(make_picture(90, 30, seed=70), "JPEG", exif=exif)
+    folder.add("train", "turned.jpg", turned, 0)
+    folder.add("train", "turned.tif", encode(make_picture(9, 9, 71), "TIFF", exif=exif), 0)
+    folder.add("train", "grey.png", encode(make_picture(50, 50, seed=72)[..., 0], "PNG"), 0)
+    palette = Image.fromarray(make_picture(50, 50, seed=73)).convert("P")
+    folder.add("train", "palette.gif", encode(palette, "GIF"), 0)
+    numbers = folder.check().splits["Train"]
+    assert numbers["formats"] == {"JPEG": 13, "TIFF": 1, "PNG": 1, "GIF": 1}
+    assert numbers["modes"] == {"RGB": 14, "L": 1, "P": 1}
+    assert numbers["exif_rotated"] == 2
+    # The size after turning.
+    assert numbers["height"]["max"] == 90
+
+
+def test_near_duplicates(folder, photos):
+    for index, photo in enumerate(photos[:12]):
+        folder.add("train", f"photo {index}.jpg", photo, 0)
+    image = Image.fromarray(examine(photos[3])[1])
+    small = image.resize((image.width // 2, image.height // 2))
+    folder.add("val", "small.jpg", encode(small, "JPEG", quality=50), 1)
+    assert kinds(folder.check()) == {}
+    report = folder.check(near_duplicates=True)
+    assert kinds(report) == {("Train and Eval", "near_leakage"): 1}
+    assert "train/photo 3.jpg" in example(report, "near_leakage")
+    assert "val/small.jpg" in example(report, "near_leakage")
+    assert "labels differ" in example(report, "near_leakage")
+
+
+def test_worker_processes_find_the_same(folder):
+    folder.add("train", "text.jpg", b"no image", 0)
+    dataset = DATASETS.build(folder.sections()["Train"]["dataset"], seed=0)
+    here = survey(dataset, "Train", jobs=0, with_signatures=True)
+    there = survey(dataset, "Train", jobs=2, with_signatures=True)
+    for name in ("digests", "was_read", "sizes", "signatures", "has_signature"):
+        assert np.array_equal(getattr(here, name), getattr(there, name)), name
+    assert here.faults == there.faults
+    assert here.formats == there.formats == {"JPEG": 12}
+
+
+def test_multi_label(tmp_path):
+    rows = ["1,0,1", "0,0,1", "1,0,0", "1,0,0"]
+    for index in range(len(rows)):
+        picture = make_picture(50, 50, seed=min(index, 2))
+        (tmp_path / f"{index}.png").write_bytes(encode(picture, "PNG"))
+    lines = [f"{index}.png\t{row}\n" for index, row in enumerate(rows)]
+    (tmp_path / "list.txt").write_text("".join(lines))
+    section = {
+        "dataset": {
+            "name": "MultiLabelDataset",
+            "image_root": str(tmp_path),
+            "cls_label_path": str(tmp_path / "list.txt"),
+            "transform_ops": EVAL_OPS,
+        }
+    }
+    report = DatasetCheck({"Train": section}, 3).run(jobs=0)
+    assert report.splits["Train"]["images_of_class"] == {"0": 3, "1": 0, "2": 2}
+    assert kinds(report) == {("Train", "empty_class"): 1, ("Train", "duplicate"): 1}
+    (tmp_path / "list.txt").write_text("".join(lines[:3]) + "3.png\t0,1,0\n")
+    report = DatasetCheck({"Train": section}, 4).run(jobs=0)
+    assert kinds(report)["Train", "conflicting_labels"] == 2
+    assert kinds(report)["Train", "label_out_of_range"] == 4
+
+
+def write_yaml(folder: Folder, repo_root, path):
+    config = load_yaml(repo_root / "configs" / "DSNet" / "DSNet_tiny.yaml")
+    config["Arch"]["class_num"] = CLASSES
+    config["Global"]["output_dir"] = str(folder.root / "output")
+    config["DataLoader"].update(folder.sections())
+    config["DataLoader"]["Train"]["batch_transform_ops"] = [{"MixupOperator": {"alpha": 0.8}}]
+    (folder.root / "labels.txt").write_text("0 cat\n1 dog\n2 a very long name of a class\n")
+    config["Infer"]["PostProcess"]["class_id_map_file"] = str(folder.root / "labels.txt")
+    save_config(config, path)
+
+
+def test_command_reports_all_faults_at_once(folder, repo_root, tmp_path, capsys):
+    write_yaml(folder, repo_root, tmp_path / "clean.yaml")
+    assert main("check-dataset", ["-c", str(tmp_path / "clean.yaml"), "--jobs", "0"]) == 0
+    assert "The datasets can be used; kinds of errors: 0" in capsys.readouterr().out
+    output = folder.root / "output" / "dataset_check"
+    report = json.loads((output / "report.json").read_text())
+    assert report["is_clean"] is True
+    with Image.open(output / report["sheet"]) as sheet:
+        # Headings of three parts, twelve images in rows of two, their batch, six images of Eval.
+        assert sheet.width == 1434
+        assert sheet.height > 9 * 112
+        colors = sheet.convert("L").getcolors(256)
+        assert len(colors) > 200
+
+    folder.add("train", "text.jpg", b"no image", 0)
+    folder.add("train", "b.jpg", Folder.jpeg("train", 51), 7)
+    folder.add("val", "copy.jpg", Folder.jpeg("train", 4), 2)
+    folder.lines["val"].append("val/0.jpg")
+    name = os.fsdecode(b"caf\xe9.jpg")
+    folder.add("val", name, b"", 1)
+    write_yaml(folder, repo_root, tmp_path / "broken.yaml")
+    arguments = ["-c", str(tmp_path / "broken.yaml"), "--jobs", "2", "--output", str(output)]
+    assert main("check-dataset", arguments) == 1
+    printed = capsys.readouterr().out
+    assert "The datasets have faults; kinds of errors: 6, of warnings: 0" in printed
+    report = json.loads((output / "report.json").read_text())
+    assert report["is_clean"] is False
+    assert [error["kind"] for error in report["errors"]] == [
+        "unreadable",
+        "label_out_of_range",
+        "list",
+        "unreadable",
+        "leakage",
+        "conflicting_labels",
+    ]
+    assert report["splits"]["Train"]["images_of_class"]["dog"] == 4
+    assert report["errors"][3]["examples"] == [f"{folder.root}/val/{name}: the file is empty"]
+
+
+def test_command_needs_a_split(folder, repo_root, tmp_path, capsys):
+    write_yaml(folder, repo_root, tmp_path / "clean.yaml")
+    assert main("check-dataset", ["-c", str(tmp_path / "clean.yaml"), "--splits", "Test"]) == 1
+    assert "DataLoader has none of the splits Test; it has Train, Eval" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "normalize",
+    [
+        [{"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}],
+        [{"ToCHWImage": None}, {"NormalizeImage": {"order": "chw", "channel_num": 4}}],
+        [
+            {"NormalizeImage": {"order": "", "mean": [0.1, 0.2, 0.3], "scale": 0.01}},
+            {"ToCHWImage": None},
+        ],
+        [{"ToCHWImage": None}],
+    ],
+)
+@pytest.mark.parametrize("to_rgb", [True, False])
+def test_the_picture_undoes_normalisation(tmp_path, normalize, to_rgb):
+    picture = make_picture(30, 20)
+    (tmp_path / "a.png").write_bytes(encode(picture, "PNG"))
+    (tmp_path / "list.txt").write_text("a.png 0\n")
+    dataset = DATASETS.build(
+        {
+            "name": "ImageNetDataset",
+            "image_root": str(tmp_path),
+            "cls_label_path": str(tmp_path / "list.txt"),
+            "transform_ops": [{"DecodeImage": {"to_rgb": to_rgb}}, *normalize],
+        },
+        seed=0,
+    )
+    image = dataset[SampleKey(0, 0)].image
+    assert np.array_equal(displayable(image, dataset), picture)
+
+
+def test_label_text():
+    def name(class_id):
+        return "abcd"[class_id]
+
+    assert label_text(2, name) == "c"
+    assert label_text(np.array([1.0, 0, 1, 0]), name) == "a + c"
+    assert label_text(np.array([[0.0, 1, 0, 0], [0.2, 0.3, 0.4, 0.1]]), name) == "b"
+    assert label_text(np.array([0.25, 0, 0.75, 0]), name) == "c 75%\na 25%"
+    assert label_text(np.zeros(4), name) == "no class"
+
+
+def test_equal_groups_of_many():
+    rng = np.random.RandomState(0)
+    digests = rng.randint(0, 256, (5000, 16)).astype(np.uint8)
+    digests[[7, 4000, 2500]] = digests[7]
+    digests[[3, 4999]] = digests[3]
+    is_valid = np.ones(5000, bool)
+    assert [g.tolist() for g in equal_groups(digests, is_valid)] == [[3, 4999], [7, 2500, 4000]]
+    is_valid[3] = False
+    assert [g.tolist() for g in equal_groups(digests, is_valid)] == [[7, 2500, 4000]]
+    assert equal_groups(digests[:0], is_valid[:0]) == []
+
+
+def test_near_pairs_are_those_of_a_full_comparison():
+    rng = np.random.RandomState(0)
+    signatures = rng.randint(0, 256, (300, 16)).astype(np.uint8)
+    for first, second, bits in ((1, 200, 7), (5, 6, 3), (10, 299, 8)):
+        row = np.unpackbits(signatures[first])
+        row[rng.choice(128, bits, replace=False)] ^= 1
+        signatures[second] = np.packbits(row)
+    assert sorted(near_pairs(signatures)) == [(1, 200), (5, 6)]
+
+
+def test_signatures_survive_scaling_and_compression(photos):
+    for photo in photos[:6]:
+        _, pixels = examine(photo)
+        image = Image.fromarray(pixels)
+        changed = encode(image.resize((image.width // 3, image.height // 3)), "JPEG", quality=60)
+        _, other = examine(changed)
+        bits = np.unpackbits(signature(pixels) ^ signature(other)).sum()
+        assert bits <= 7
+        assert likeness(pixels, other) > 0.99
+    assert signature(np.full((50, 50, 3), 200, np.uint8)) is None
+
+
+def test_digest_of_pixels_knows_the_shape():
+    zeros = np.zeros((4, 2, 3), np.uint8)
+    assert content_digest(zeros) == content_digest(zeros.copy())
+    assert content_digest(zeros) != content_digest(zeros.reshape(2, 4, 3))
+    assert content_digest(zeros) != content_digest(zeros.tobytes())
+
+
+def test_small_helpers():
+    assert ranges(np.array([1, 2, 3, 7, 9, 10])) == "1..3, 7, 9..10"
+    assert class_num_of({"name": "X", "class_num": 7}) == 7
+    distillation = {"models": [{"Teacher": {"name": "X"}}, {"Student": {"class_num": 5}}]}
+    assert class_num_of(distillation) == 5
+    assert class_num_of({"name": "X"}) is None
