@@ -59,12 +59,12 @@ class MultiScaleDataset(ImageNetDataset):
 
     def pipeline(self, key: SampleKey) -> Pipeline:
         if key.size is None:
-            return self.transform
+            return super().pipeline(key)
         if key.size not in self._pipelines:
-            self._pipelines[key.size] = build_transforms(
-                [_resized(spec, key.size) for spec in self.specs]
-            )
-        return self._pipelines[key.size]
+            pipeline = build_transforms([_resized(spec, key.size) for spec in self.specs])
+            pipeline.epochs = self.transform.epochs
+            self._pipelines[key.size] = pipeline
+        return self._pipelines[key.size].at_epoch(key.epoch)
 
 
 def _resized(spec: Any, size: "tuple[int, int]") -> Any:
