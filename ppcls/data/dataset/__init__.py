@@ -6,4 +6,5 @@ from ppcls.data.dataset import (  # noqa: F401  (registers the datasets)
     imagenet,
     multi_label,
     multi_scale,
+    tar_shards,
 )
