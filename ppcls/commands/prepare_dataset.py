@@ -4,7 +4,10 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ppcls.data.prepare import ListOptions, Prepared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--multi-label", action="store_true", help="even if no row has more than one label"
     )
     _add_list_arguments(table)
+
+    idx = sources.add_parser("idx", help="a folder with the IDX files of MNIST or its like")
+    idx.add_argument("root", type=Path)
+    idx.add_argument("--output", type=Path, help="write PNG files and lists here")
+    idx.add_argument("--prefix", default="", help="how the names of the set's files begin")
+    idx.add_argument(
+        "--val-fraction",
+        type=_share,
+        default=0.0,
+        help="with --output: take validation from training, keep the test files for the test",
+    )
+    idx.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    idx.add_argument("--force", action="store_true", help="replace lists that exist")
 
     digits = sources.add_parser("digits", help="the handwritten digits of scikit-learn")
     digits.add_argument("--output", type=Path, default=Path("dataset/digits"))
@@ -63,32 +79,44 @@ def _share(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ppcls.data.prepare import prepare_digits, prepare_folder
-    from ppcls.data.prepare.csv_table import CsvOptions, prepare_csv
-
     print_any_name()
-    if arguments.source == "digits":
-        prepared = prepare_digits(arguments.output)
-    elif arguments.source == "folder":
-        prepared = prepare_folder(arguments.root, _list_options(arguments))
-    else:
-        options = CsvOptions(
-            arguments.image_root,
-            arguments.image_column,
-            tuple(arguments.label_column),
-            arguments.part_column,
-            arguments.suffix,
-            arguments.separator,
-            arguments.multi_label,
-        )
-        prepared = prepare_csv(arguments.table, options, _list_options(arguments))
+    prepared = _prepare(arguments)
     print("\n\n".join(filter(None, [prepared.describe_losses(), prepared.describe_classes()])))
-    print(f"\nWrote {prepared}")
+    print(f"\n{'Wrote' if prepared.files else 'Found'} {prepared}")
     print(f"\nTo use it, write this into your YAML:\n\n{prepared.yaml_lines()}", end="")
     return 0
 
 
-def _list_options(arguments: argparse.Namespace) -> Any:
+def _prepare(arguments: argparse.Namespace) -> "Prepared":
+    from ppcls.data import prepare
+
+    if arguments.source == "digits":
+        return prepare.prepare_digits(arguments.output)
+    if arguments.source == "idx":
+        options = prepare.ListOptions(
+            output=arguments.output,
+            val_fraction=arguments.val_fraction,
+            seed=arguments.seed,
+            overwrite=arguments.force,
+            check=False,
+        )
+        return prepare.prepare_idx(arguments.root, options, arguments.prefix)
+    options = _list_options(arguments)
+    if arguments.source == "folder":
+        return prepare.prepare_folder(arguments.root, options)
+    table_options = prepare.CsvOptions(
+        arguments.image_root,
+        arguments.image_column,
+        tuple(arguments.label_column),
+        arguments.part_column,
+        arguments.suffix,
+        arguments.separator,
+        arguments.multi_label,
+    )
+    return prepare.prepare_csv(arguments.table, table_options, options)
+
+
+def _list_options(arguments: argparse.Namespace) -> "ListOptions":
     from ppcls.data.prepare import ListOptions
     from ppcls.errors import DataError
 

@@ -400,3 +400,35 @@ def test_small_helpers():
     distillation = {"models": [{"Teacher": {"name": "X"}}, {"Student": {"class_num": 5}}]}
     assert class_num_of(distillation) == 5
     assert class_num_of({"name": "X"}) is None
+
+
+def test_folders_and_pixels_without_files(tmp_path, photos):
+    for index, photo in enumerate(photos[:4]):
+        path = tmp_path / "photos" / ("cat", "dog")[index % 2] / f"{index}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photo)
+    (tmp_path / "photos" / "dog" / "broken.png").write_bytes(b"\x89PNG")
+    section = {"dataset": {"name": "FolderDataset", "image_root": str(tmp_path / "photos")}}
+    report = DatasetCheck({"Train": section}, 2).run(jobs=0)
+    assert kinds(report) == {("Train", "unreadable"): 1}
+    assert report.splits["Train"]["images_of_class"] == {"cat": 2, "dog": 3}
+    report = DatasetCheck({"Train": section}, 1).run(jobs=0)
+    assert kinds(report)["Train", "label_out_of_range"] == 3
+    report = DatasetCheck({"Train": section}, 3).run(jobs=0)
+    assert "has 2 classes (cat, dog), but Arch.class_num is 3" in example(report, "list")
+
+    images = np.random.RandomState(0).randint(0, 256, (6, 5, 4)).astype(np.uint8)
+    images[5] = images[1]
+    header = bytes((0, 0, 8))
+    (tmp_path / "images").write_bytes(header + b"\3\0\0\0\6\0\0\0\5\0\0\0\4" + images.tobytes())
+    (tmp_path / "labels").write_bytes(header + b"\1\0\0\0\6" + bytes((0, 1, 0, 1, 0, 1)))
+    section = {
+        "dataset": {
+            "name": "IdxDataset",
+            "images": str(tmp_path / "images"),
+            "labels": str(tmp_path / "labels"),
+        }
+    }
+    report = DatasetCheck({"Train": section}, 2).run(jobs=0)
+    assert kinds(report) == {("Train", "duplicate"): 1}
+    assert report.splits["Train"]["formats"] == {"array": 6}

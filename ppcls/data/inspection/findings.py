@@ -84,7 +84,9 @@ def _describe(name: str, numbers: "dict[str, Any]") -> str:
     speed = f"{numbers['seconds']:.1f} s, {numbers['images_per_second']:.0f} images/s"
     lines = [f"{name}: {numbers['images']} images, {numbers['readable']} readable ({speed})"]
     balance = numbers["balance"]
-    if balance:
+    if balance and balance["min"] == balance["max"]:
+        lines.append(f"  images per class  {balance['min']}")
+    elif balance:
         lines.append(
             f"  images per class  {balance['min']} ({balance['smallest']}) to {balance['max']} "
             f"({balance['largest']}), median {balance['median']:g}"

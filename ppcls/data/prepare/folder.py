@@ -2,14 +2,13 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 
+from ppcls.data.image_files import class_folders, images_under, is_image_name
 from ppcls.data.prepare.lists import (
-    IMAGE_SUFFIXES,
     Images,
     ListOptions,
     Prepared,
@@ -49,44 +48,39 @@ def prepare_folder(root: Path, options: Optional[ListOptions] = None) -> Prepare
         raise DataError(f"--output {options.output} lies in {root}, where folders are classes")
     refuse_existing(options.output or root, options.overwrite)
     ignored: Counter[str] = Counter()
-    folders = _folders(root)
+    folders = class_folders(root)
     parts = {_PART_NAMES[name.lower()]: name for name in folders if name.lower() in _PART_NAMES}
     if TRAIN in parts and len(parts) > 1:
         _refuse_strangers(root, folders, parts)
-        classes = _class_folders(root / parts[TRAIN])
+        classes = _named_classes(root / parts[TRAIN])
         where = {
             FREE if part == TRAIN and VAL not in parts else part: parts[part] for part in parts
         }
     else:
-        classes = _class_folders(root)
+        classes = _named_classes(root)
         where = {FREE: ""}
     names, labels, of_part = [], [], []
     for part, folder in where.items():
         if part not in (TRAIN, FREE):
             _refuse_new_classes(root / folder, classes)
+        _count_loose_images(root / folder, ignored)
         for label, class_name in enumerate(classes):
-            found = sorted(_images_below(root, root / folder / class_name, ignored))
+            found = _images_of_class(root, os.path.join(folder, class_name))
+            _count_other_files(root / folder / class_name, ignored)
             names += found
             labels += [label] * len(found)
             of_part += [part] * len(found)
-    _ignore_loose_files(root, where.values(), ignored)
     images = Images(
         root, names, np.array(labels, np.int64), classes, np.array(of_part, "<U5"), ignored
     )
     return write_lists(images, options)
 
 
-def _folders(root: Path) -> "list[str]":
-    return sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
-
-
-def _class_folders(root: Path) -> "list[str]":
-    classes = _folders(root)
+def _named_classes(root: Path) -> "list[str]":
+    classes = class_folders(root)
     if len(classes) < 2:
         hint = ""
-        if len(classes) == 1 and len(_folders(root / classes[0])) > 1:
+        if len(classes) == 1 and len(class_folders(root / classes[0])) > 1:
             hint = f"; did you mean {root / classes[0]}?"
         raise DataError(
             f"{root} must hold a folder of images per class; it has {len(classes)}{hint}"
@@ -105,35 +99,31 @@ def _refuse_strangers(root: Path, folders: "list[str]", parts: "dict[str, str]")
 
 
 def _refuse_new_classes(part: Path, classes: "list[str]") -> None:
-    new = [name for name in _folders(part) if name not in classes]
+    new = [name for name in class_folders(part) if name not in classes]
     if new:
         raise DataError(f"{part} has classes that the training folder has not: {', '.join(new)}")
 
 
-def _images_below(root: Path, folder: Path, ignored: "Counter[str]") -> "Iterator[str]":
-    """Names relative to `root` of the images at any depth; counts the other files."""
-
-    def refuse(error: OSError) -> None:
+def _images_of_class(root: Path, folder: str) -> "list[str]":
+    """Names relative to `root`; none if the folder does not exist (a part need not have all)."""
+    if not (root / folder).is_dir():
+        return []
+    try:
+        return [os.fsdecode(name).replace(os.sep, "/") for name in images_under(root, folder)]
+    except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
 
-    if not folder.is_dir():
-        return
-    for parent, folders, files in os.walk(folder, onerror=refuse):
+
+def _count_other_files(folder: Path, ignored: "Counter[str]") -> None:
+    for _, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if name.startswith("."):
-                continue
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in IMAGE_SUFFIXES:
-                yield (Path(parent) / name).relative_to(root).as_posix()
-            else:
-                ignored[suffix] += 1
+            if not name.startswith(".") and not is_image_name(name):
+                ignored[os.path.splitext(name)[1].lower() or "no suffix"] += 1
 
 
-def _ignore_loose_files(root: Path, folders: Iterable[str], ignored: "Counter[str]") -> None:
+def _count_loose_images(folder: Path, ignored: "Counter[str]") -> None:
     """Counts images that lie in no class folder."""
-    for folder in folders:
-        for entry in os.scandir(root / folder):
-            suffix = os.path.splitext(entry.name)[1].lower()
-            if entry.is_file() and suffix in IMAGE_SUFFIXES and not entry.name.startswith("."):
-                ignored[f"{suffix} in no class folder"] += 1
+    for entry in os.scandir(folder):
+        if entry.is_file() and is_image_name(entry.name) and not entry.name.startswith("."):
+            ignored[f"{os.path.splitext(entry.name)[1].lower()} in no class folder"] += 1

@@ -4,20 +4,18 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import yaml
 
+from ppcls.data.inspection.labels import class_counts
 from ppcls.data.prepare.splitting import FREE, PARTS, TEST, TRAIN, VAL, split_free
 from ppcls.errors import DataError
 from ppcls.utils.atomic import write_bytes
 
 LABEL_LIST, LEFT_OUT = "label_list.txt", "left_out.txt"
 
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2")
-)
 _SHOWN = 5
 _MAX_CLASSES_SHOWN = 50
 
@@ -96,19 +94,22 @@ class Images:
 class Prepared:
     """What was written.
 
+    files: the lists and the map of labels.
     counts: part -> (len(classes),) number of images of each class.
     totals: part -> number of images.
+    datasets: part -> its `dataset` section, without transforms.
+    label_map: file of the classes' names, if there is one.
     """
 
-    root: Path
     folder: Path
+    files: "list[str]"
     classes: "list[str]"
     totals: "dict[str, int]"
     counts: "dict[str, np.ndarray]"
-    is_multi_label: bool
-    delimiter: Optional[str]
-    ignored: "Counter[str]"
-    left_out: "dict[str, str]"
+    datasets: "dict[str, dict[str, Any]]"
+    label_map: Optional[Path]
+    ignored: "Counter[str]" = field(default_factory=Counter)
+    left_out: "dict[str, str]" = field(default_factory=dict)
 
     @property
     def train(self) -> int:
@@ -119,11 +120,12 @@ class Prepared:
         return self.totals.get(VAL, 0)
 
     def __str__(self) -> str:
+        """How many images of how many classes, and the files if any were written."""
         test = f", {self.totals[TEST]} test" if TEST in self.totals else ""
-        lists = [f"{part}_list.txt" for part in self.totals]
+        files = f": {', '.join(self.files)} in {self.folder}" if self.files else ""
         return (
             f"{self.train} training and {self.val} validation{test} images of "
-            f"{len(self.classes)} classes: {', '.join(lists)} and {LABEL_LIST} in {self.folder}"
+            f"{len(self.classes)} classes{files}"
         )
 
     def describe_losses(self) -> str:
@@ -156,27 +158,19 @@ class Prepared:
 
     def yaml_lines(self) -> str:
         """The YAML that uses the lists, to paste into a configuration."""
-
-        def dataset(part: str) -> "dict[str, Any]":
-            name = "MultiLabelDataset" if self.is_multi_label else "ImageNetDataset"
-            section = {
-                "name": name,
-                "image_root": self.root.as_posix(),
-                "cls_label_path": (self.folder / f"{part}_list.txt").as_posix(),
-            }
-            if self.delimiter is not None:
-                section["delimiter"] = self.delimiter
-            return {"dataset": section}
-
-        loader = {"Train": dataset(TRAIN)}
-        if VAL in self.totals:
-            loader["Eval"] = dataset(VAL)
-        label_map = (self.folder / LABEL_LIST).as_posix()
+        names = {TRAIN: "Train", VAL: "Eval"}
+        loader = {
+            names[part]: {"dataset": section}
+            for part, section in self.datasets.items()
+            if part in names
+        }
         sections = {
             "Arch": {"class_num": len(self.classes)},
             "DataLoader": loader,
-            "Infer": {"PostProcess": {"class_id_map_file": label_map}},
         }
+        if self.label_map is not None:
+            label_map = self.label_map.as_posix()
+            sections["Infer"] = {"PostProcess": {"class_id_map_file": label_map}}
         return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
 
 
@@ -208,36 +202,59 @@ def write_lists(images: Images, options: ListOptions) -> Prepared:
     parts = split_free(
         images.parts, images.labels, options.val_fraction, options.test_fraction, options.seed
     )
-    is_multi_label = images.labels.ndim == 2
-    # White space would do for our own datasets, but not for those of PaddleClas.
-    has_spaces = any(" " in name for name in images.names)
-    delimiter = "\t" if is_multi_label or has_spaces else " "
-    totals, counts = {}, {}
+    form = _list_form(images)
+    totals, counts, datasets = {}, {}, {}
     for part in PARTS:
         members = np.flatnonzero(parts == part)
         path = folder / f"{part}_list.txt"
-        if not len(members):
-            path.unlink(missing_ok=True)
-            continue
-        text = "".join(
-            f"{images.names[i]}{delimiter}{_label_text(images.labels[i])}\n" for i in members
-        )
-        write_bytes(path, os.fsencode(text))
-        totals[part] = len(members)
-        counts[part] = _class_counts(images.labels[members], len(images.classes))
-    _write_lines(folder / LABEL_LIST, [f"{i} {name}" for i, name in enumerate(images.classes)])
+        lines = [
+            f"{images.names[i]}{form.delimiter}{_label_text(images.labels[i])}" for i in members
+        ]
+        _write_lines(path, lines)
+        if len(members):
+            totals[part] = len(members)
+            counts[part] = class_counts(images.labels[members], len(images.classes))
+            datasets[part] = {
+                "name": form.dataset,
+                "image_root": images.root.as_posix(),
+                "cls_label_path": path.as_posix(),
+                **form.options,
+            }
+    write_label_map(folder / LABEL_LIST, images.classes)
     _write_lines(folder / LEFT_OUT, [f"{name}\t{why}" for name, why in images.left_out.items()])
     return Prepared(
-        root=images.root,
         folder=folder,
+        files=[*(f"{part}_list.txt" for part in totals), LABEL_LIST],
         classes=images.classes,
         totals=totals,
         counts=counts,
-        is_multi_label=is_multi_label,
-        delimiter=delimiter if has_spaces and not is_multi_label else None,
+        datasets=datasets,
+        label_map=folder / LABEL_LIST,
         ignored=images.ignored,
         left_out=images.left_out,
     )
+
+
+class _ListForm(NamedTuple):
+    """How a list is written, the dataset that reads it, and the options it then needs."""
+
+    delimiter: str
+    dataset: str
+    options: "dict[str, str]"
+
+
+def _list_form(images: Images) -> _ListForm:
+    if images.labels.ndim == 2:
+        return _ListForm("\t", "MultiLabelDataset", {})
+    # Our own lists would do with a space, but not those of PaddleClas.
+    if any(" " in name for name in images.names):
+        return _ListForm("\t", "ImageNetDataset", {"delimiter": "\t"})
+    return _ListForm(" ", "ImageNetDataset", {})
+
+
+def write_label_map(path: Path, classes: "list[str]") -> None:
+    """Writes `id name` lines."""
+    _write_lines(path, [f"{class_id} {name}" for class_id, name in enumerate(classes)])
 
 
 def free_parts(count: int) -> np.ndarray:
@@ -258,7 +275,7 @@ def _without_unusual_names(images: Images) -> Images:
 
 def _refuse_empty_classes(images: Images) -> None:
     is_training = (images.parts == TRAIN) | (images.parts == FREE)
-    counts = _class_counts(images.labels[is_training], len(images.classes))
+    counts = class_counts(images.labels[is_training], len(images.classes))
     empty = [images.classes[i] for i in np.flatnonzero(counts == 0)]
     if empty:
         message = f"{images.root}: no images to train on of the classes {', '.join(empty)}"
@@ -267,12 +284,6 @@ def _refuse_empty_classes(images: Images) -> None:
             message += f"; {len(images.left_out)} images were left out, such as\n"
             message += "\n".join(reasons)
         raise DataError(message)
-
-
-def _class_counts(labels: np.ndarray, class_num: int) -> np.ndarray:
-    if labels.ndim == 2:
-        return (labels == 1).sum(axis=0)
-    return np.bincount(labels, minlength=class_num)
 
 
 def _label_text(label: np.ndarray) -> str:
