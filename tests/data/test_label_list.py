@@ -2,9 +2,10 @@
 
 import os
 
+import numpy as np
 import pytest
 
-from ppcls.data.dataset.label_list import LabelList
+from ppcls.data.dataset.label_list import LabelList, MultiLabelList
 
 
 def read(tmp_path, content: bytes, **options) -> LabelList:
@@ -106,3 +107,82 @@ def test_a_long_list_stays_near_the_size_of_its_file(tmp_path):
     assert labels.names[49_999] == "train/n01440764/n01440764_49999.JPEG"
     held = sum(a.nbytes for a in (labels.names.starts, labels.names.ends, labels.labels))
     assert held + len(content) < 2 * len(content)
+
+
+class SlowLabelList(LabelList):
+    """Reads every line by itself."""
+
+    def _read_plain(self, lines):
+        return no_line_is_plain(lines, np.zeros(len(lines.starts), dtype=np.int64))
+
+
+class SlowMultiLabelList(MultiLabelList):
+    """Reads every line by itself; three labels."""
+
+    def _read_plain(self, lines):
+        return no_line_is_plain(lines, np.zeros((len(lines.starts), 3), dtype=np.int8))
+
+
+def no_line_is_plain(lines, labels):
+    count = len(lines.starts)
+    return np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64), labels
+
+
+def random_lines(labels: "list[bytes]", seed: int) -> bytes:
+    """Lines in every spelling, good and bad."""
+    rng = np.random.default_rng(seed)
+
+    def one_of(*choices: bytes) -> bytes:
+        return choices[rng.integers(len(choices))]
+
+    lines = [
+        one_of(b"", b"", b"", b" ", b"\t")
+        + one_of(b"a.jpg", b"b/c d.jpg", b"\xe9,1.jpg", b"1", b"0,1,1", b"", b"x" * 50)
+        + one_of(b" ", b" ", b" ", b"\t", b";", b"  ", b"")
+        + one_of(*labels)
+        + one_of(b"", b"", b"", b" ", b"\r")
+        for _ in range(600)
+    ]
+    ends = one_of(b"", b"\n", b"\n\n", b"\r\n")
+    return one_of(b"", b"\xef\xbb\xbf") + b"\n".join(lines) + ends
+
+
+LABELS = [b"0", b"7", b"999", b"256", b"65536", b"-3", b"+4", b"1.5", b"", b"9" * 18, b"9" * 19]
+ROWS = [b"0,1,1", b"1,0,0", b"0,-1,1", b"1,1", b"0,2,1", b"0,1,1,1", b"0;1,1", b"1", b"", b"0, 1,0"]
+
+
+@pytest.mark.parametrize("delimiter", [None, " ", "\t", ";", "  "])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("fast", "slow", "labels"),
+    [(LabelList, SlowLabelList, LABELS), (MultiLabelList, SlowMultiLabelList, ROWS)],
+)
+def test_reading_many_lines_at_a_time_changes_nothing(
+    tmp_path, monkeypatch, delimiter, seed, fast, slow, labels
+):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"first.jpg" + (delimiter or " ").encode() + labels[0] + b"\n")
+    with open(path, "ab") as file:
+        file.write(random_lines(labels, seed).removeprefix(b"\xef\xbb\xbf"))
+    monkeypatch.setattr("ppcls.data.dataset.label_list._LINES_AT_ONCE", 200)
+    monkeypatch.setattr("ppcls.data.dataset.label_list._BYTES_AT_ONCE", 777)
+    one, other = fast(path, delimiter), slow(path, delimiter)
+    assert len(one) == len(other) > 50
+    assert [one.names[i] for i in range(len(one))] == [other.names[i] for i in range(len(one))]
+    assert np.array_equal(one.labels, other.labels)
+    assert one.faults == other.faults
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf", b"\n", b"\r\n", b"a", b" ", b"1", b"0,1\n1"])
+@pytest.mark.parametrize("kind", [LabelList, MultiLabelList])
+def test_next_to_nothing(tmp_path, content, kind):
+    (tmp_path / "list.txt").write_bytes(content)
+    read_back = kind(tmp_path / "list.txt")
+    assert len(read_back) == 0
+    assert len(read_back.faults) >= 1
+
+
+def test_labels_are_exact(tmp_path):
+    numbers = [0, 9, 10, 255, 256, 999, 1000, 32768, 65536, 2**31, 2**53 + 1, 10**18 - 1]
+    labels = read(tmp_path, b"".join(b"a.jpg %d\n" % number for number in numbers))
+    assert labels.labels.tolist() == numbers

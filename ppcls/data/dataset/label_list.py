@@ -1,11 +1,14 @@
-"""List files: one image a line, `path<delimiter>label`."""
+"""List files: one image a line, `path<delimiter>label`.
+
+Lines of the ordinary form are read many at a time with NumPy (a million in a fraction of a second);
+all others one by one, with the same result.
+"""
 
 import os
 import re
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -14,16 +17,37 @@ from ppcls.data.dataset.problems import labels_outside, list_first
 
 _BOM = b"\xef\xbb\xbf"
 _LABEL = re.compile(rb"\s*[+-]?\d{1,18}")
+_MAX_DIGITS = 18
 _ROW_VALUES = {b"0": 0, b"1": 1, b"-1": -1}
+
+_IS_WHITE = np.isin(np.arange(256), list(b" \t\n\r\x0b\x0c"))
+_LINES_AT_ONCE = 2**17
+_BYTES_AT_ONCE = 2**24
+
+
+class _Lines(NamedTuple):
+    """Some lines of a text: the places of their first bytes, and of their ends."""
+
+    text: bytes
+    data: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+
+
+class _Entry(NamedTuple):
+    """What a line says: the place of its path, and its label."""
+
+    start: int
+    stop: int
+    label: Union[int, "list[int]"]
 
 
 class ListFile:
     """A list file in memory.
 
-    What a label is, the children say. A label is what follows
-    the last delimiter, so paths may contain it; paths are bytes until they are asked for, so they
-    need not be UTF-8. Lines that cannot be read are kept as `faults`, with their numbers, and are
-    not samples.
+    What a label is, the children say. A label is what follows the last delimiter, so paths may
+    contain it; paths are bytes until they are asked for, so they need not be UTF-8. Lines that
+    cannot be read are kept as `faults`, with their numbers, and are not samples.
 
     Args:
         path: the list file, with or without a byte order mark, any line ends.
@@ -32,12 +56,11 @@ class ListFile:
 
     #: What errors call a label.
     label_form: str
-    #: Type code of the numbers of labels, as in `array`.
-    label_type: str
 
     def __init__(self, path: Union[str, Path], delimiter: Optional[str] = None):
         self.path = Path(path)
         self.delimiter = delimiter
+        self._delimiter = None if delimiter is None else os.fsencode(delimiter)
         self.faults: list[str] = []
         text = b""
         try:
@@ -51,37 +74,80 @@ class ListFile:
     def __len__(self) -> int:
         return len(self.names)
 
-    def _read_label(self, field: bytes) -> "Optional[Sequence[int]]":
-        """The numbers of a label, as many for every line; None if `field` is not a label."""
+    def _read_label(self, field: bytes) -> "Optional[Union[int, list[int]]]":
+        """The label that `field` spells; None if it spells none."""
+        raise NotImplementedError
+
+    def _read_plain(self, lines: _Lines) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+        """Reads the lines of the ordinary form `path<delimiter>label`, without further spaces.
+
+        Returns:
+            (n,) bool, which lines these are; (n,) int64, where their paths end; and (n, ...), their
+            labels. For other lines the last two mean nothing.
+        """
         raise NotImplementedError
 
     def _parse(self, text: bytes) -> None:
-        delimiter = None if self.delimiter is None else os.fsencode(self.delimiter)
-        # Arrays of machine integers: a list of a million paths stays near the size of its file.
-        starts, ends, labels = array("q"), array("q"), array(self.label_type)
-        wrong = []
-        position = len(_BOM) if text.startswith(_BOM) else 0
-        number = 0
-        while position < len(text):
-            number += 1
-            line_end = text.find(b"\n", position) + 1 or len(text)
-            line = text[position:line_end]
-            fields = line.strip().rsplit(delimiter, 1)
-            label = self._read_label(fields[1]) if len(fields) == 2 else None
-            if label is not None and fields[0].strip():
-                start = text.index(fields[0], position)
-                starts.append(start)
-                ends.append(start + len(fields[0].rstrip()))
-                labels.extend(label)
-            else:
-                wrong.append((number, line))
-            position = line_end
+        data = np.frombuffer(text, dtype=np.uint8)
+        starts, stops = _line_bounds(text, data)
+        parts, wrong = [], []
+        for first in range(0, max(len(starts), 1), _LINES_AT_ONCE):
+            some = slice(first, first + _LINES_AT_ONCE)
+            lines = _Lines(text, data, starts[some], stops[some])
+            parts.append(self._read(lines, first + 1, wrong))
+        starts, stops, labels = (np.concatenate(arrays) for arrays in zip(*parts))
         #: The paths, as written in the list.
-        self.names = PackedNames(
-            text, np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64)
+        self.names = PackedNames(text, starts, stops)
+        self.labels = labels
+        total = text.count(b"\n") + (not text.endswith(b"\n"))
+        self.faults += list_first(wrong, self._describe, f"{len(wrong)} of {total} lines")
+
+    def _read(
+        self, lines: _Lines, number: int, wrong: "list[tuple[int, bytes]]"
+    ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+        """Paths' starts, stops and labels of the lines that can be read; the others to `wrong`."""
+        is_read, stops, labels = self._read_plain(lines)
+        starts = lines.starts.copy()
+        for place in np.flatnonzero(~is_read).tolist():
+            entry = self._read_line(lines, place)
+            if entry is None:
+                line = lines.text[lines.starts[place] : lines.stops[place]]
+                wrong.append((number + place, line))
+            else:
+                starts[place], stops[place], labels[place] = entry
+                is_read[place] = True
+        return starts[is_read], stops[is_read], labels[is_read]
+
+    def _read_line(self, lines: _Lines, place: int) -> Optional[_Entry]:
+        start = int(lines.starts[place])
+        line = lines.text[start : lines.stops[place]]
+        fields = line.strip().rsplit(self._delimiter, 1)
+        label = self._read_label(fields[1]) if len(fields) == 2 else None
+        if label is None or not fields[0].strip():
+            return None
+        name = fields[0].rstrip()
+        start += line.index(name)
+        return _Entry(start, start + len(name), label)
+
+    def _is_plain(self, lines: _Lines, delimiters: np.ndarray) -> np.ndarray:
+        """Whether a line has a delimiter at that place, and a path without spaces around before.
+
+        Args:
+            delimiters: (n,) int64, places not before the start of the line.
+        """
+        found = lines.data[delimiters]
+        if self._delimiter is None:
+            is_delimiter = (found == ord(" ")) | (found == ord("\t"))
+        elif len(self._delimiter) == 1:
+            is_delimiter = found == ord(self._delimiter)
+        else:
+            return np.zeros(len(found), dtype=bool)
+        return (
+            is_delimiter
+            & (delimiters > lines.starts)
+            & ~_IS_WHITE[lines.data[lines.starts]]
+            & ~_IS_WHITE[lines.data[np.maximum(delimiters - 1, 0)]]
         )
-        self._labels = np.array(labels, dtype=self.label_type)
-        self.faults += list_first(wrong, self._describe, f"{len(wrong)} of {number} lines")
 
     def _describe(self, numbered_line: tuple[int, bytes]) -> str:
         number, line = numbered_line
@@ -95,19 +161,13 @@ class ListFile:
 
 
 class LabelList(ListFile):
-    """A list file with a whole-number label per line."""
+    """A list file with a whole-number label per line; `labels` is (N,) int64."""
 
     label_form = "a whole-number label"
-    label_type = "q"
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(N,) int64."""
-        return self._labels
 
     def renumber(self) -> None:
         """Numbers the labels that occur from 0 on, in their order."""
-        self._labels = np.unique(self._labels, return_inverse=True)[1].astype(np.int64)
+        self.labels = np.unique(self.labels, return_inverse=True)[1].astype(np.int64)
 
     def label_problems(self, class_num: int) -> "list[str]":
         """A sentence for each sample whose label is not in 0..class_num-1."""
@@ -117,17 +177,31 @@ class LabelList(ListFile):
 
         return labels_outside(self.labels, class_num, name)
 
-    def _read_label(self, field: bytes) -> "Optional[Sequence[int]]":
-        return (int(field),) if _LABEL.fullmatch(field) else None
+    def _read_label(self, field: bytes) -> Optional[int]:
+        return int(field) if _LABEL.fullmatch(field) else None
+
+    def _read_plain(self, lines: _Lines) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+        labels = np.zeros(len(lines.starts), dtype=np.int64)
+        places = np.maximum(lines.stops - 1, lines.starts)
+        in_label = lines.stops > lines.starts
+        # From the last digit of all lines to the first.
+        for digit in range(_MAX_DIGITS):
+            values = lines.data[places].astype(np.int64) - ord("0")
+            in_label &= (values >= 0) & (values <= 9) & (places > lines.starts)
+            if not in_label.any():
+                break
+            labels += np.where(in_label, values * 10**digit, 0)
+            places -= in_label
+        is_plain = ~in_label & (places < lines.stops - 1) & self._is_plain(lines, places)
+        return is_plain, places, labels
 
 
 class MultiLabelList(ListFile):
     """A list file with a row such as `0,1,0` per line: for each class, whether it is present.
 
-    1 is present, 0 is not, -1 is unknown. The first row says how many classes there are.
+    1 is present, 0 is not, -1 is unknown. The first row says how many classes there are; `labels`
+    is (N, class_num) int8.
     """
-
-    label_type = "b"
 
     def __init__(self, path: Union[str, Path], delimiter: Optional[str] = None):
         self._width = 0
@@ -138,21 +212,52 @@ class MultiLabelList(ListFile):
         count = self._width or "several"
         return f"{count} labels 0, 1 or -1 (unknown) with commas between"
 
-    @property
-    def labels(self) -> np.ndarray:
-        """(N, class_num) int8."""
-        return self._labels.reshape(len(self), self._width)
-
     def label_problems(self, class_num: int) -> "list[str]":
         """A sentence if the rows do not have `class_num` labels."""
         return row_problems(self.path, self._width if len(self) else class_num, class_num)
 
-    def _read_label(self, field: bytes) -> "Optional[Sequence[int]]":
+    def _read_label(self, field: bytes) -> "Optional[list[int]]":
         row = read_row(field.split(b","))
         if row is None or (self._width and len(row) != self._width):
             return None
         self._width = len(row)
         return row
+
+    def _read_plain(self, lines: _Lines) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+        count = len(lines.starts)
+        for place in range(count):  # Up to the first row, which sets the width.
+            if self._width or self._read_line(lines, place):
+                break
+        # Rows of single digits are this long.
+        length = 2 * self._width - 1
+        delimiters = np.maximum(lines.stops - length - 1, lines.starts)
+        if not self._width:
+            return np.zeros(count, dtype=bool), delimiters, np.zeros((count, 0), dtype=np.int8)
+        labels = np.empty((count, self._width), dtype=np.int8)
+        is_plain = self._is_plain(lines, delimiters)
+        for number in range(self._width):
+            # Lines that are too short are not plain, wherever this looks.
+            place = np.minimum(delimiters + 1 + 2 * number, len(lines.data) - 1)
+            values = lines.data[place]
+            labels[:, number] = values == ord("1")
+            is_plain &= (values == ord("0")) | (values == ord("1"))
+            is_plain &= (lines.data[place - 1] == ord(",")) | (number == 0)
+        return is_plain, delimiters, labels
+
+
+def _line_bounds(text: bytes, data: np.ndarray) -> "tuple[np.ndarray, np.ndarray]":
+    """Places of the first byte of each line and of its end, without `\\n` or `\\r\\n`."""
+    ends = [
+        first + np.flatnonzero(data[first : first + _BYTES_AT_ONCE] == ord("\n"))
+        for first in range(0, len(data), _BYTES_AT_ONCE)
+    ]
+    begin = len(_BOM) if text.startswith(_BOM) else 0
+    if len(text) > begin and not text.endswith(b"\n"):
+        ends.append(np.array([len(text)]))
+    stops = np.concatenate([np.zeros(0, dtype=np.int64), *ends])
+    starts = np.concatenate([np.array([begin]), stops + 1])[: len(stops)]
+    has_return = data[np.maximum(stops - 1, 0)] == ord("\r") if len(data) else 0
+    return starts, np.maximum(stops - has_return, starts)
 
 
 def read_row(values: "Sequence[bytes]") -> "Optional[list[int]]":
