@@ -130,3 +130,18 @@ def test_cls_dataset_counts_classes(picture_dataset):
     dataset = ClsDataset(str(picture_dataset), str(picture_dataset / "list.txt"), label_ratio=True)
     assert dataset.label_ratio == pytest.approx([8 / 37, 8 / 37, 7 / 37, 7 / 37, 7 / 37])
     assert dataset[6].label == 1
+
+
+def test_looking_for_files_is_bounded(picture_dataset, monkeypatch):
+    lines = (picture_dataset / "list.txt").read_text()
+    long_list = picture_dataset / "long.txt"
+    long_list.write_text("gone.jpg 0\n" + lines * 20)
+    monkeypatch.setattr("ppcls.data.dataset.imagenet._SECONDS_FOR_FILES", -1)
+    messages = []
+    monkeypatch.setattr("ppcls.data.dataset.imagenet.logger.warning", messages.append)
+    problems = ImageNetDataset(str(picture_dataset), str(long_list)).problems(class_num=5)
+    assert problems == [f"{picture_dataset}/gone.jpg: no such image file"]
+    assert len(messages) == 1
+    assert "looked for 256 of 741 image files" in messages[0]
+    monkeypatch.undo()
+    assert len(ImageNetDataset(str(picture_dataset), str(long_list)).problems(5)) == 1

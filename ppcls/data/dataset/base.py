@@ -129,11 +129,12 @@ class FileDataset(ImageDataset):
     ) -> None:
         super().__init__(*common)
         self.image_root = Path(image_root)
+        self._folder = os.fspath(self.image_root)
         self.names = names
         self.labels = labels
 
     def path(self, index: int) -> str:
-        return os.path.join(self.image_root, self.names[index])
+        return os.path.join(self._folder, self.names[index])
 
     def read(self, index: int) -> bytes:
         with open(self.path(index), "rb") as file:
