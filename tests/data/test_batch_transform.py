@@ -6,6 +6,7 @@ from pictures import MIX
 
 from ppcls.config.schema import Faults, check_component
 from ppcls.data.batch_transform.fmix import low_frequency_noise
+from ppcls.data.batch_transform.mix import mix_images
 from ppcls.errors import ConfigError
 from ppcls.registry import BATCH_TRANSFORMS
 
@@ -17,7 +18,9 @@ ONE_HOT = np.eye(CLASSES, dtype=np.float32)[LABELS]
 
 
 def build(spec):
-    return BATCH_TRANSFORMS.build(spec, class_num=CLASSES)
+    operator = BATCH_TRANSFORMS.build(spec, class_num=CLASSES)
+    # Operators may write to the images they are given.
+    return lambda images, labels, rng: operator(images.copy(), labels, rng)
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -27,9 +30,7 @@ def generator(seed: int) -> np.random.Generator:
 @pytest.mark.parametrize("name", BATCH_TRANSFORMS.names())
 def test_contract(name):
     operator = build(MIX[0] if name == "OpSampler" else name)
-    images = IMAGES.copy()
-    results = [operator(images, LABELS, generator(seed)) for seed in (1, 1, *range(2, 9))]
-    assert np.array_equal(images, IMAGES)
+    results = [operator(IMAGES, LABELS, generator(seed)) for seed in (1, 1, *range(2, 9))]
     assert all(np.array_equal(a, b) for a, b in zip(results[0], results[1]))
     for mixed, soft in results:
         assert mixed.shape == IMAGES.shape
@@ -134,8 +135,36 @@ def test_op_sampler_applies_each_operator_as_often_as_said():
 def test_labels_are_soft_also_when_nothing_is_mixed():
     operator = build({"OpSampler": {"MixupOperator": {"alpha": 1.0, "prob": 0.0}}})
     images, soft = operator(IMAGES, LABELS, generator(0))
-    assert images is IMAGES
+    assert np.array_equal(images, IMAGES)
     assert np.array_equal(soft, ONE_HOT)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("weight", [0.3, 0.0, 1.0, "mask"])
+def test_mixing_in_place_is_the_formula(dtype, weight):
+    rng = generator(0)
+    images = rng.standard_normal((17, 3, 9, 8)).astype(dtype)
+    weight = rng.random((9, 8)).astype(dtype) if weight == "mask" else dtype(weight)
+    for order in (rng.permutation(17), np.arange(17), np.roll(np.arange(17), 1)):
+        mixed = images.copy()
+        mix_images(mixed, order, weight)
+        assert np.array_equal(mixed, weight * images + (1 - weight) * images[order])
+
+
+@pytest.mark.parametrize("name", BATCH_TRANSFORMS.names())
+def test_rows_of_a_multi_label_dataset_are_mixed(name):
+    rows = (generator(0).random((B, CLASSES)) < 0.4).astype(np.float32)
+    operator = build(MIX[0] if name == "OpSampler" else name)
+    mixed, soft = operator(IMAGES, rows, generator(1))
+    assert soft.shape == rows.shape
+    assert soft.dtype == np.float32
+    # Where the weight is w, a pixel of image i is w (i + 1) + (1 - w) (order[i] + 1).
+    order = generator(1).permutation(B) if name != "OpSampler" else None
+    if order is not None:
+        moved = order != np.arange(B)
+        share = (mixed[:, 0].mean(axis=(1, 2)) - (order + 1))[moved] / (np.arange(B) - order)[moved]
+        expected = share[:, None] * rows[moved] + (1 - share[:, None]) * rows[order][moved]
+        assert np.allclose(soft[moved], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,13 @@ PIPELINES = {
     "size": [DECODE, {"ResizeImage": {"size": [200, 160], "interpolation": "area"}}],
     "square": [DECODE, {"ResizeImage": {"size": 224}}],
     "wide crop": [DECODE, {"CropImage": {"size": [301, 199]}}],
+    "bgr, normalised": [{"DecodeImage": {"to_rgb": False}}, NORMALIZE],
+    "twice": [DECODE, NORMALIZE, {"NormalizeImage": {"scale": 2.0, "order": "hwc"}}],
+    "other numbers": [
+        DECODE,
+        {"NormalizeImage": {"scale": 1.0, "mean": [128.0] * 3, "std": [127.3] * 3, "order": "hwc"}},
+        {"ToCHWImage": None},
+    ],
     "float16": [
         DECODE,
         {"NormalizeImage": {"order": "hwc", "output_fp16": True, "channel_num": 4}},

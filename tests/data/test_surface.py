@@ -90,7 +90,7 @@ def test_the_recipe_gives_what_the_model_reads(recipe, image_file):
         assert image.shape == tuple(recipe["shape"])
         assert image.dtype == recipe.get("dtype", "float32")
         assert np.isfinite(image).all()
-    assert np.stack(images).std() > 0.1
+    assert np.stack(images).astype(np.float32).std() > 0.1
     checked, _ = check_config(config(recipe))
     images, labels = np.stack(images), np.arange(4)
     for spec in checked["DataLoader"]["Train"].get("batch_transform_ops") or ():

@@ -308,6 +308,19 @@ def test_normalize_is_the_arithmetic_in_float32(order):
     assert np.array_equal(operator(expected, None), again)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float64, np.float16])
+def test_normalize_takes_any_number(dtype):
+    operator = build("NormalizeImage", order="hwc")
+    assert np.array_equal(operator(PICTURE.astype(dtype), None), operator(PICTURE, None))
+
+
+def test_normalized_images_are_planes_in_memory():
+    normalized = build("NormalizeImage", order="hwc")(PICTURE, None)
+    assert build("ToCHWImage")(normalized, None).flags.c_contiguous
+    erased = build("RandomErasing", EPSILON=1.0, mode="pixel")(normalized, generator(0))
+    assert build("ToCHWImage")(erased, None).flags.c_contiguous
+
+
 def test_normalize_before_and_after_to_chw_agree():
     before = build_transforms([{"NormalizeImage": {"order": "hwc"}}, "ToCHWImage"])(PICTURE)
     after = build_transforms(["ToCHWImage", {"NormalizeImage": {"order": "chw"}}])(PICTURE)

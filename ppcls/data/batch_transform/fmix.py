@@ -3,7 +3,7 @@
 import numpy as np
 
 from ppcls.config.types import PositiveFloat, PositiveInt, Probability
-from ppcls.data.batch_transform.mix import mix_labels
+from ppcls.data.batch_transform.mix import mix_images, mix_labels
 from ppcls.registry import BATCH_TRANSFORMS
 
 
@@ -39,8 +39,8 @@ class FmixOperator:
         order = rng.permutation(len(images))
         kept = rng.beta(self.alpha + self.reformulate, self.alpha)
         mask = self._mask(low_frequency_noise(images.shape[2:], self.decay_power, rng), kept)
-        mixed = mask * images + (1 - mask) * images[order]
-        return mixed, mix_labels(labels, order, mask.mean(), self.class_num)
+        mix_images(images, order, mask)
+        return images, mix_labels(labels, order, mask.mean(), self.class_num)
 
     def _mask(self, noise: np.ndarray, kept: float) -> np.ndarray:
         """(H, W) in 0..1: 1 at the highest `kept` part of the noise, 0 elsewhere."""

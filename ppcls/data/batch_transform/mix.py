@@ -1,6 +1,7 @@
 """Mixing the images of a batch with each other."""
 
 from dataclasses import dataclass
+from typing import Union
 
 import numpy as np
 
@@ -16,11 +17,45 @@ def one_hot(labels: np.ndarray, class_num: int) -> np.ndarray:
     return encoded
 
 
+def soft_labels(labels: np.ndarray, class_num: int) -> np.ndarray:
+    """(B, class_num) float32 of class ids (B,); such rows stay as they are."""
+    return one_hot(labels, class_num) if labels.ndim == 1 else labels
+
+
 def mix_labels(labels: np.ndarray, order: np.ndarray, weight: float, class_num: int) -> np.ndarray:
     """`weight` of each label and the rest of the label of its partner, (B, class_num) float32."""
-    soft = one_hot(labels, class_num)
+    soft = soft_labels(labels, class_num)
     weight = np.float32(weight)
     return weight * soft + (1 - weight) * soft[order]
+
+
+def mix_images(
+    images: np.ndarray, order: np.ndarray, weight: Union[np.floating, np.ndarray]
+) -> None:
+    """`weight * images + (1 - weight) * images[order]`, in place.
+
+    Goes along the cycles of the permutation, so that a partner is read before it is overwritten
+    and one image of each cycle is all that must be kept.
+
+    Args:
+        images: (B, C, H, W).
+        order: permutation of 0..B-1.
+        weight: one for all pixels, or (H, W).
+    """
+    part = np.empty_like(images[0])
+    waiting = set(range(len(images)))
+    while waiting:
+        start = index = waiting.pop()
+        first = images[start].copy()
+        while True:
+            partner = int(order[index])
+            np.multiply(first if partner == start else images[partner], 1 - weight, out=part)
+            images[index] *= weight
+            images[index] += part
+            if partner == start:
+                break
+            waiting.remove(partner)
+            index = partner
 
 
 @BATCH_TRANSFORMS.register()
@@ -41,10 +76,8 @@ class MixupOperator:
     ) -> "tuple[np.ndarray, np.ndarray]":
         order = rng.permutation(len(images))
         weight = np.float32(rng.beta(self.alpha, self.alpha))
-        mixed = images[order]
-        mixed *= 1 - weight
-        mixed += weight * images
-        return mixed, mix_labels(labels, order, weight, self.class_num)
+        mix_images(images, order, weight)
+        return images, mix_labels(labels, order, weight, self.class_num)
 
 
 @BATCH_TRANSFORMS.register()
@@ -69,10 +102,9 @@ class CutmixOperator:
         side = np.sqrt(1 - rng.beta(self.alpha, self.alpha))
         top, bottom = _interval(height, side, rng)
         left, right = _interval(width, side, rng)
-        mixed = images.copy()
-        mixed[:, :, top:bottom, left:right] = images[order, :, top:bottom, left:right]
+        images[:, :, top:bottom, left:right] = images[:, :, top:bottom, left:right][order]
         kept = 1 - (bottom - top) * (right - left) / (height * width)
-        return mixed, mix_labels(labels, order, kept, self.class_num)
+        return images, mix_labels(labels, order, kept, self.class_num)
 
 
 def _interval(length: int, part: float, rng: np.random.Generator) -> "tuple[int, int]":
@@ -128,4 +160,4 @@ class OpSampler:
             draw -= probability
             if draw < 0:
                 return operator(images, labels, rng)
-        return images, one_hot(labels, self.class_num)
+        return images, soft_labels(labels, self.class_num)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from ppcls.config.types import PositiveFloat, PositiveInt, Probability, Range
 from ppcls.data.transform.augment_operations import OPERATIONS, Draw
+from ppcls.data.transform.pillow import to_pillow
 from ppcls.registry import TRANSFORMS
 
 #: Operations per chain; -1 draws 1, 2 or 3.
@@ -45,7 +46,7 @@ def mix_chains(
     """
     weights = rng.dirichlet([alpha] * width)
     part = rng.beta(alpha, alpha)
-    picture = Image.fromarray(image)
+    picture = to_pillow(image)
     mixed = image * np.float32(1 - part)
     for weight in weights:
         chain = picture

@@ -9,6 +9,7 @@ from PIL import Image
 from ppcls.config.types import PositiveInt, Range
 from ppcls.data.transform.augment_operations import OPERATIONS, Draw
 from ppcls.data.transform.augment_policies import IMAGENET, variant
+from ppcls.data.transform.pillow import to_pillow
 from ppcls.data.transform.progress import stage
 from ppcls.registry import TRANSFORMS
 
@@ -44,7 +45,7 @@ class _RandomOperations:
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         draw = Draw(rng, self.fill, self.resample, _TRANSLATION)
         level = self.magnitude / _MAX_MAGNITUDE
-        picture = Image.fromarray(image)
+        picture = to_pillow(image)
         for index in rng.integers(len(self.operations), size=self.num_layers):
             picture = OPERATIONS[self.operations[index]](picture, level, draw)
         return np.asarray(picture)
@@ -190,7 +191,7 @@ class AutoAugment:
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         draw = Draw(rng, self.fill, Image.Resampling.BICUBIC, _TRANSLATION)
-        picture = Image.fromarray(image)
+        picture = to_pillow(image)
         for name, prob, level in self._POLICY[rng.integers(len(self._POLICY))]:
             if rng.random() < prob:
                 picture = OPERATIONS[name](picture, level / self._LEVELS, draw)

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from ppcls.config.types import NonNegativeFloat, Probability, Range
+from ppcls.data.transform.pillow import to_pillow
 from ppcls.registry import TRANSFORMS
 
 #: A strength s draws from [max(0, 1 - s), 1 + s]; a pair gives the range itself.
@@ -48,7 +49,7 @@ class ColorJitter:
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not self._changes or rng.random() >= self.prob:
             return image
-        picture = Image.fromarray(image)
+        picture = to_pillow(image)
         for index in rng.permutation(len(self._changes)):
             change, limits = self._changes[index]
             picture = change(picture, rng.uniform(*limits))

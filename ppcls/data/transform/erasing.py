@@ -64,7 +64,7 @@ class RandomErasing:
             if height < image_height and width < image_width:
                 top = rng.integers(image_height - height + 1)
                 left = rng.integers(image_width - width + 1)
-                image = image.copy(order="K")
+                image = image.copy(order="K")  # NormalizeImage's planes stay planes.
                 part = _rows_first(image)[top : top + height, left : left + width]
                 part[...] = self._pixels(height, width, channels, rng)
                 break
@@ -85,7 +85,7 @@ class RandomErasing:
             return self.mean
         if self.mode == "rand":
             return rng.standard_normal(channels, dtype=np.float32)
-        return rng.standard_normal((height, width, channels), dtype=np.float32)
+        return rng.standard_normal((channels, height, width), dtype=np.float32).transpose(1, 2, 0)
 
 
 @TRANSFORMS.register()

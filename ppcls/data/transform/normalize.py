@@ -25,6 +25,8 @@ class NormalizeImage:
         output_fp16: give float16 (computed in float32).
         channel_num: 4 appends a channel of zeros.
 
+    In memory the result is (C, H, W), whatever its shape: `ToCHWImage` gives it without a copy.
+
     Raises (when called):
         DataError: the image has the other layout.
     """
@@ -41,18 +43,14 @@ class NormalizeImage:
         self.channel_axis = 0 if order == "chw" else 2
         self.dtype = np.float16 if output_fp16 else np.float32
         self.channel_num = channel_num
-        self._scale = np.float32(1.0 / 255.0 if scale is None else scale)
-        shape = (3, 1, 1) if order == "chw" else (1, 1, 3)
-        self._mean, self._std = (
-            np.array(values).reshape(shape).astype(np.float32)
-            for values in (mean or _IMAGENET_MEAN, std or _IMAGENET_STD)
-        )
-        # What each of the 256 pixel values becomes, (256, 1, 3): a look-up gives bit for bit
-        # what the arithmetic gives, several times faster.
-        values = np.arange(256, dtype=np.float32)[:, None, None]
-        self._table = self._normalize(
-            values, self._mean.reshape(1, 1, 3), self._std.reshape(1, 1, 3)
-        )
+        scale = np.float32(1.0 / 255.0 if scale is None else scale)
+        mean = np.array(mean or _IMAGENET_MEAN).astype(np.float32)
+        std = np.array(std or _IMAGENET_STD).astype(np.float32)
+        self._arithmetic = [(scale, mean[channel], std[channel]) for channel in range(3)]
+        # What each of the 256 pixel values becomes: a look-up gives bit for bit what the
+        # arithmetic gives, several times faster.
+        values = np.arange(256, dtype=np.float32)
+        self._tables = [_normalize(values, *numbers) for numbers in self._arithmetic]
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if image.shape[self.channel_axis] != 3:
@@ -61,18 +59,26 @@ class NormalizeImage:
                 f"NormalizeImage expects {layout}, received {image.shape}; `order` must be chw "
                 "after ToCHWImage and hwc (or '') before"
             )
-        if image.dtype == np.uint8 and self.channel_axis == 2:
-            normalized = cv2.LUT(image, self._table)
-        else:
-            normalized = self._normalize(image.astype(np.float32), self._mean, self._std)
-        if self.channel_num == 4:
-            padding = [(0, 0)] * 3
-            padding[self.channel_axis] = (0, 1)
-            normalized = np.pad(normalized, padding)
-        return normalized.astype(self.dtype, copy=False)
+        image = np.ascontiguousarray(image, dtype=None if image.dtype == np.uint8 else np.float32)
+        # Plane by plane also where the channels stand last: the model reads planes, so that what
+        # stacks and copies the result later finds it in order.
+        size = image.shape[1:] if self.channel_axis == 0 else image.shape[:2]
+        normalized = np.empty((self.channel_num, *size), dtype=np.float32)
+        for channel in range(3):
+            plane = image[channel] if self.channel_axis == 0 else cv2.extractChannel(image, channel)
+            if image.dtype == np.uint8:
+                cv2.LUT(plane, self._tables[channel], normalized[channel])
+            else:
+                normalized[channel] = _normalize(plane, *self._arithmetic[channel])
+        normalized[3:] = 0
+        normalized = normalized.astype(self.dtype, copy=False)
+        return normalized if self.channel_axis == 0 else normalized.transpose(1, 2, 0)
 
-    def _normalize(self, image: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        return (image * self._scale - mean) / std
+
+def _normalize(
+    values: np.ndarray, scale: np.float32, mean: np.float32, std: np.float32
+) -> np.ndarray:
+    return (values * scale - mean) / std
 
 
 @TRANSFORMS.register()

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from ppcls.config.types import NonNegativeFloat, Probability, Range
+from ppcls.data.transform.pillow import to_pillow
 from ppcls.registry import TRANSFORMS
 
 _Value = Annotated[int, Range(0, 255)]
@@ -63,7 +64,7 @@ class RandomRotation:
         if rng.random() >= self.prob:
             return image
         angle = rng.uniform(*self.degrees)
-        turned = Image.fromarray(image).rotate(
+        turned = to_pillow(image).rotate(
             angle, self.resample, self.expand, self.center, fillcolor=self.fill
         )
         return np.asarray(turned)

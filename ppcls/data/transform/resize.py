@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from ppcls.config.types import PositiveInt, Probability
+from ppcls.data.transform.pillow import to_pillow
 from ppcls.errors import ConfigError
 from ppcls.registry import TRANSFORMS
 
@@ -81,7 +82,7 @@ class Resizer:
         method = _METHODS[self.backend][name]
         if self.backend == "cv2":
             return cv2.resize(image, size, interpolation=method)
-        return np.asarray(Image.fromarray(image).resize(size, method))
+        return np.asarray(to_pillow(image).resize(size, method))
 
 
 @TRANSFORMS.register()

@@ -12,6 +12,7 @@ from ppcls.data.transform.augment_operations import OPERATIONS, Draw
 from ppcls.data.transform.augment_policies import IMAGENET, V0, Policy, variant
 from ppcls.data.transform.augmix import mix_chains
 from ppcls.data.transform.auto_augment import RESAMPLE, TransformInterpolation
+from ppcls.data.transform.pillow import to_pillow
 from ppcls.data.transform.resize import Size
 from ppcls.errors import ConfigError
 from ppcls.registry import TRANSFORMS
@@ -94,7 +95,7 @@ class _RandAugment:
 
     def __call__(self, image: np.ndarray, apply: _Applier) -> np.ndarray:
         rng = apply.draw.rng
-        picture = Image.fromarray(image)
+        picture = to_pillow(image)
         for index in self._choose(rng):
             if rng.random() < 0.5:
                 picture = apply(picture, self.operations[index], self.magnitude)
@@ -118,7 +119,7 @@ class _AutoAugment:
 
     def __call__(self, image: np.ndarray, apply: _Applier) -> np.ndarray:
         rng = apply.draw.rng
-        picture = Image.fromarray(image)
+        picture = to_pillow(image)
         for name, prob, magnitude in self.policy[rng.integers(len(self.policy))]:
             if rng.random() < prob:
                 picture = apply(picture, name, magnitude)
