@@ -180,6 +180,14 @@ def test_rand_augment_v2_has_the_operations_of_efficientnetv2(record):
     assert len({name for name, _ in record}) == 16
 
 
+def test_rand_augment_v4_applies_one_of_two_on_average(record):
+    run(build("RandAugmentV4"), times=4000)
+    names, levels = zip(*record)
+    assert abs(len(record) / 4000 - 1) < 0.05
+    assert len(set(names)) == 15
+    assert sorted(set(levels)) == [level / 9 for level in range(1, 10)]
+
+
 def test_rand_augment_v3_keeps_most_bits(record):
     run(build("RandAugmentV3", num_layers=2, magnitude=9))
     names = {name for name, _ in record}
@@ -197,6 +205,12 @@ def test_cutout_is_a_square_of_twice_40_pixels():
     draw = Draw(generator(5), fill=(1, 2, 3))
     hidden = (np.asarray(OPERATIONS["Cutout"](image, 0.5, draw)) == [1, 2, 3]).all(axis=2)
     assert hidden.sum() == 40 * 40
+
+
+def test_small_cutout_is_black():
+    image = Image.new("RGB", (300, 300), (255, 255, 255))
+    hidden = np.asarray(OPERATIONS["CutoutSmall"](image, 0.5, Draw(generator(5)))) == 0
+    assert hidden.sum() == 20 * 20 * 3
 
 
 def test_absolute_translation_counts_pixels():

@@ -31,6 +31,7 @@ NEEDS = {
     "RandomResizedCrop": {"size": [30, 40]},
     "ResizeKeepRatio": {"size": [40, 45]},
     "Pad": {"padding": 4},
+    "Padv2": {"size": [130, 100], "fill_value": 0},
     "AugMix": {"prob": 0.9},
     "NormalizeImage": {"order": "hwc"},
     "ColorJitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
@@ -44,6 +45,7 @@ SIZES = {
 } | {
     "CropImageAtRatio": (40, 40),
     "Pad": (98, 128),
+    "Padv2": (100, 130),
     "RandomResizedCrop": (30, 40),
     "ResizeKeepRatio": (45, 60),
 }
@@ -78,6 +80,7 @@ def test_every_operator_is_a_function_of_image_and_generator(name):
         "NormalizeImage",
         "ToCHWImage",
         "Pad",
+        "Padv2",
         "ResizeKeepRatio",
     }
     assert is_random == (name not in deterministic)
@@ -130,6 +133,7 @@ def test_random_interpolation_draws_bilinear_or_bicubic():
         ("ResizeImage", {"size": 8, "backend": "torch"}, "unknown backend 'torch'"),
         ("GridMask", {"d1": 9, "d2": 9}, "d2 must be larger"),
         ("Pad", {"padding": [1, 2, 3]}, "1, 2 or 4 numbers"),
+        ("Padv2", {"pad_mode": -1}, "needs `offsets`"),
         ("ResizeImag", {"size": 8}, "did you mean 'ResizeImage'"),
     ],
 )
@@ -172,6 +176,53 @@ def test_pad_is_numpys():
         expected = ImageOps.expand(Image.fromarray(PICTURE), border=3, fill=colour)
         padded = build("Pad", padding=3, fill=fill)(PICTURE, None)
         assert np.array_equal(padded, np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "widths"),
+    [
+        ({"size": [130, 100]}, ((0, 10), (0, 10))),
+        ({"size": [131, 101], "pad_mode": 1}, ((5, 6), (5, 6))),
+        ({"size": 140, "pad_mode": 2}, ((50, 0), (20, 0))),
+        ({"size": 140, "pad_mode": -1, "offsets": [3, 7]}, ((7, 43), (3, 17))),
+        ({"size_divisor": 32}, ((0, 6), (0, 8))),
+        ({"size_divisor": 30, "pad_mode": 1}, ((0, 0), (0, 0))),
+    ],
+)
+@pytest.mark.parametrize("fill", [0, 127.5])
+def test_padv2_is_numpys(arguments, widths, fill):
+    padded = build("Padv2", fill_value=fill, **arguments)(PICTURE, None)
+    assert padded.dtype == (np.uint8 if fill == 0 else np.float32)
+    expected = np.pad(PICTURE.astype(np.float32), (*widths, (0, 0)), constant_values=fill)
+    assert np.array_equal(padded, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 100}, r"of \(width, height\) \(100, 100\), .* this one of \(120, 90\)"),
+        ({"pad_mode": -1, "offsets": [9, 0]}, r"multiples of 32, at the offset \(9, 0\)"),
+    ],
+)
+def test_padv2_names_an_image_that_does_not_fit(arguments, message):
+    with pytest.raises(DataError, match=message):
+        build("Padv2", **arguments)(PICTURE, None)
+
+
+def test_crop_with_padding_keeps_a_part_in_its_place():
+    operator = build("CropWithPadding", scale=[0.2, 0.5], padding_num=7)
+    left, top, width, height = RandomResizedCrop(8, scale=(0.2, 0.5)).draw_box(120, 90, after_one())
+    expected = np.full_like(PICTURE, 7)
+    part = np.s_[top : top + height, left : left + width]
+    expected[part] = PICTURE[part]
+    assert np.array_equal(operator(PICTURE, generator(0)), expected)
+
+
+def after_one() -> np.random.Generator:
+    """`generator(0)` after the number that decides whether an operator acts."""
+    rng = generator(0)
+    rng.random()
+    return rng
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ppcls.data.transform import (  # noqa: F401  (registers the operators)
     erasing,
     normalize,
     orientation,
+    pad,
     resize,
     timm_augment,
 )

@@ -14,6 +14,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 Color = "tuple[int, int, int]"
 
+_BLACK = (0, 0, 0)
 _BILINEAR, _BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 
 
@@ -95,12 +96,11 @@ def _translate_y_pixels(image: Image.Image, level: float, draw: Draw) -> Image.I
     return draw.affine(image, 0, 0, 0, draw.signed(level * draw.translate_pixels))
 
 
-def _cutout(image: Image.Image, level: float, draw: Draw) -> Image.Image:
-    """Fills a square of up to 80 pixels, cut off at the border."""
-    half = int(40 * level)
+def _cutout(image: Image.Image, half: int, fill: Color, draw: Draw) -> Image.Image:
+    """Fills a square of twice `half` pixels, cut off at the border."""
     x, y = draw.rng.integers(image.width + 1), draw.rng.integers(image.height + 1)
     image = image.copy()
-    image.paste(draw.fill, (x - half, y - half, x + half, y + half))
+    image.paste(fill, (x - half, y - half, x + half, y + half))
     return image
 
 
@@ -148,5 +148,6 @@ OPERATIONS: "dict[str, Operation]" = {
     "TranslateY": _translate_y_pixels,
     "TranslateXRel": _translate_x,
     "TranslateYRel": _translate_y,
-    "Cutout": _cutout,
+    "Cutout": lambda image, level, draw: _cutout(image, int(40 * level), draw.fill, draw),
+    "CutoutSmall": lambda image, level, draw: _cutout(image, round(20 * level), _BLACK, draw),
 }

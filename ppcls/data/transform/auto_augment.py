@@ -196,3 +196,32 @@ class AutoAugment:
             if rng.random() < prob:
                 picture = OPERATIONS[name](picture, level / self._LEVELS, draw)
         return np.asarray(picture)
+
+
+@TRANSFORMS.register()
+class RandAugmentV4:
+    """RandAugment as ML-Decoder uses it: two operations, each half of the time.
+
+    Their magnitudes are drawn from 1..9.
+    """
+
+    _operations = (
+        *(
+            {"Posterize": "PosterizeMild", "Solarize": "SolarizeIncreasing"}.get(name, name)
+            for name in RandAugment.operations
+        ),
+        "CutoutSmall",
+    )
+    _LAYERS, _LEVELS = 2, 9
+
+    def __init__(self) -> None:
+        pass
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        draw = Draw(rng, _GREY, Image.Resampling.BICUBIC, _TRANSLATION)
+        picture = to_pillow(image)
+        for index in rng.integers(len(self._operations), size=self._LAYERS):
+            level = rng.integers(1, self._LEVELS + 1) / self._LEVELS
+            if rng.random() < 0.5:
+                picture = OPERATIONS[self._operations[index]](picture, level, draw)
+        return np.asarray(picture)

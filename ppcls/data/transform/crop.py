@@ -2,23 +2,15 @@
 
 import copy
 import math
-from typing import Literal, Optional, Union
+from typing import Annotated, Optional
 
-import cv2
 import numpy as np
 
-from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt
+from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability, Range
 from ppcls.data.transform.progress import stage
 from ppcls.data.transform.resize import Backend, Interpolation, Resizer, Size, width_height
-from ppcls.errors import ConfigError, DataError
+from ppcls.errors import DataError
 from ppcls.registry import TRANSFORMS
-
-_BORDERS = {
-    "constant": cv2.BORDER_CONSTANT,
-    "edge": cv2.BORDER_REPLICATE,
-    "reflect": cv2.BORDER_REFLECT_101,
-    "symmetric": cv2.BORDER_REFLECT,
-}
 
 
 @TRANSFORMS.register()
@@ -90,37 +82,6 @@ class RandomCropImage:
         left = rng.integers(image.shape[1] - width + 1)
         top = rng.integers(image.shape[0] - height + 1)
         return image[top : top + height, left : left + width]
-
-
-@TRANSFORMS.register()
-class Pad:
-    """Makes the image larger on all sides.
-
-    Args:
-        padding: pixels, one number or [left and right, top and bottom] or [left, top, right,
-            bottom].
-        fill: value of `constant`, one for all channels or one for each.
-        padding_mode: what to fill with, as in `numpy.pad`.
-        backend: accepted from PaddleClas.
-    """
-
-    def __init__(
-        self,
-        padding: Union[NonNegativeInt, list[NonNegativeInt]],
-        fill: Union[NonNegativeInt, tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]] = 0,
-        padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant",
-        backend: Backend = "pil",
-    ):
-        sides = [padding] if isinstance(padding, int) else list(padding)
-        if len(sides) not in (1, 2, 4):
-            raise ConfigError(f"Pad: padding takes 1, 2 or 4 numbers, received {padding}")
-        self.left, self.top, self.right, self.bottom = sides * (4 // len(sides))
-        self.border = _BORDERS[padding_mode]
-        self.fill = (fill,) * 3 if isinstance(fill, int) else tuple(fill)
-
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        sides = (self.top, self.bottom, self.left, self.right)
-        return cv2.copyMakeBorder(image, *sides, self.border, value=self.fill)
 
 
 @TRANSFORMS.register()
@@ -243,6 +204,41 @@ class RandomResizedCrop:
         width = min(image_width, max(round(image_height * high), 1))
         height = min(image_height, max(round(image_width / low), 1))
         return (image_width - width) // 2, (image_height - height) // 2, width, height
+
+
+@TRANSFORMS.register()
+class CropWithPadding:
+    """Keeps the part that `RandomResizedCrop` would choose, in its place, and hides the rest.
+
+    Args:
+        prob: how often.
+        padding_num: value of the hidden pixels.
+        size, interpolation: accepted from PaddleClas; the image keeps its size.
+        scale: smallest and largest area of the part, relative to the image's.
+        ratio: smallest and largest width / height.
+    """
+
+    def __init__(
+        self,
+        prob: Probability = 1.0,
+        padding_num: Annotated[int, Range(0, 255)] = 0,
+        size: Size = 224,
+        scale: tuple[PositiveFloat, PositiveFloat] = (0.08, 1.0),
+        ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3),
+        interpolation: Optional[Interpolation] = "bilinear",
+    ):
+        self.prob = prob
+        self.value = padding_num
+        self._crop = RandomResizedCrop(size, scale, ratio)
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.prob:
+            return image
+        left, top, width, height = self._crop.draw_box(image.shape[1], image.shape[0], rng)
+        hidden = np.full_like(image, self.value)
+        part = np.s_[top : top + height, left : left + width]
+        hidden[part] = image[part]
+        return hidden
 
 
 def _check_fits(operator: str, size: "tuple[int, int]", image: np.ndarray) -> None:
