@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from ppcls.data.inspection.labels import ranges
 from ppcls.data.inspection.sheet import displayable, label_text
 from ppcls.data.inspection.survey import survey
 from ppcls.data.randomness import SampleKey
+from ppcls.data.transform.decode import decode_image
 from ppcls.registry import DATASETS
 
 EVAL_OPS = [
@@ -230,6 +232,24 @@ def test_worker_processes_find_the_same(folder):
         assert np.array_equal(getattr(here, name), getattr(there, name)), name
     assert here.faults == there.faults
     assert here.formats == there.formats == {"JPEG": 12}
+
+
+def test_an_image_that_kills_its_worker_is_named(folder):
+    folder.add("train", "deadly.jpg", b"deadly", 0)
+    for index in range(20, 40):
+        folder.add("train", f"{index}.jpg", Folder.jpeg("train", index), 0)
+
+    def decode(data: bytes) -> np.ndarray:
+        if data == b"deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode_image(data)
+
+    dataset = DATASETS.build(folder.sections()["Train"]["dataset"], seed=0)
+    found = survey(dataset, "Train", jobs=2, decode=decode)
+    assert found.is_readable.sum() == 32
+    assert found.unreadable == 1
+    assert found.faults[0].index == 12
+    assert "was killed by signal 9" in found.faults[0].reason
 
 
 def test_multi_label(tmp_path):

@@ -1,5 +1,6 @@
 """Reads and decodes every image of a dataset in worker processes, and keeps a few bytes of each."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -60,6 +61,19 @@ class Survey:
         return self.sizes[:, 0] > 0
 
 
+class _Rest(NamedTuple):
+    """What of a chunk's examination is not an array."""
+
+    indices: range
+    formats: "Counter[str]"
+    modes: "Counter[str]"
+    rotated: int
+    faults: "list[Fault]"
+
+
+_Answer = tuple["list[np.ndarray]", _Rest]
+
+
 def survey(
     dataset: Any,
     what: str,
@@ -80,39 +94,50 @@ def survey(
     """
     started = time.monotonic()
     count = len(dataset)
-    result = Survey(
-        digests=np.zeros((count, DIGEST_SIZE), np.uint8),
-        was_read=np.zeros(count, bool),
-        sizes=np.zeros((count, 2), np.int32),
-    )
+    digests, was_read, sizes, signatures, has_signature = _no_arrays(count)
+    result = Survey(digests, was_read, sizes)
     if with_signatures:
-        result.signatures = np.zeros((count, SIGNATURE_SIZE), np.uint8)
-        result.has_signature = np.zeros(count, bool)
-    chunks = (range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
+        result.signatures, result.has_signature = signatures, has_signature
     examiner = _Examiner(dataset, decode, with_signatures)
-    pool = WorkerPool(examiner, jobs) if jobs else None
     kept_faults = count if keep_all_faults else KEPT_FAULTS
-    try:
-        with Progress(count, what) as progress:
-            answers: Iterator[Any] = pool.map(chunks) if pool else map(examiner, chunks)
-            for arrays, rest in answers:
-                _add(result, arrays, rest, kept_faults)
-                progress.advance(len(rest.indices))
-    finally:
-        if pool:
-            pool.close()
+    with Progress(count, what) as progress:
+        for arrays, rest in _examine_all(examiner, count, jobs):
+            _add(result, arrays, rest, kept_faults)
+            progress.advance(len(rest.indices))
     result.seconds = time.monotonic() - started
     return result
 
 
-class _Rest(NamedTuple):
-    """What of a chunk's examination is not an array."""
+def _examine_all(examiner: "_Examiner", count: int, jobs: int) -> Iterator[_Answer]:
+    """The answers for all chunks, in order, also if an image kills the process that decodes it."""
+    chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+    if not jobs:
+        yield from map(examiner, chunks)
+        return
+    done = 0
+    while done < len(chunks):
+        with contextlib.closing(WorkerPool(examiner, jobs)) as pool:
+            try:
+                for answer in pool.map(chunks[done:]):
+                    done += 1
+                    yield answer
+                return
+            except DataError:
+                # A worker died, at this chunk or soon after; find out with one image at a time.
+                pass
+        for index in chunks[done]:
+            yield _examine_one(examiner, index)
+        done += 1
 
-    indices: range
-    formats: "Counter[str]"
-    modes: "Counter[str]"
-    rotated: int
-    faults: "list[Fault]"
+
+def _examine_one(examiner: "_Examiner", index: int) -> _Answer:
+    indices = range(index, index + 1)
+    with contextlib.closing(WorkerPool(examiner, 1, use_shared_memory=False)) as pool:
+        try:
+            return next(iter(pool.map([indices])))
+        except DataError as error:
+            fault = Fault(index, f"examining it failed: {error}")
+            return _no_arrays(1), _Rest(indices, Counter(), Counter(), 0, [fault])
 
 
 class _Examiner:
@@ -125,11 +150,8 @@ class _Examiner:
 
     def __call__(self, indices: range) -> "tuple[list[np.ndarray], _Rest]":
         count = len(indices)
-        digests = np.zeros((count, DIGEST_SIZE), np.uint8)
-        was_read = np.zeros(count, bool)
-        sizes = np.zeros((count, 2), np.int32)
-        signatures = np.zeros((count, SIGNATURE_SIZE), np.uint8)
-        has_signature = np.zeros(count, bool)
+        arrays = _no_arrays(count)
+        digests, was_read, sizes, signatures, has_signature = arrays
         formats, modes, rotated, faults = Counter(), Counter(), 0, []
         for row, index in enumerate(indices):
             content = self._read(index, faults)
@@ -150,7 +172,6 @@ class _Examiner:
                 bits = signature(pixels)
                 if bits is not None:
                     signatures[row], has_signature[row] = bits, True
-        arrays = [digests, was_read, sizes, signatures, has_signature]
         return arrays, _Rest(indices, formats, modes, rotated, faults)
 
     def _read(self, index: int, faults: "list[Fault]") -> "Optional[Union[bytes, np.ndarray]]":
@@ -161,6 +182,17 @@ class _Examiner:
         except DataError as error:
             faults.append(Fault(index, str(error)))
         return None
+
+
+def _no_arrays(count: int) -> "list[np.ndarray]":
+    """digests, was_read, sizes, signatures, has_signature of images of which nothing is known."""
+    return [
+        np.zeros((count, DIGEST_SIZE), np.uint8),
+        np.zeros(count, bool),
+        np.zeros((count, 2), np.int32),
+        np.zeros((count, SIGNATURE_SIZE), np.uint8),
+        np.zeros(count, bool),
+    ]
 
 
 def _add(result: Survey, arrays: "list[np.ndarray]", rest: _Rest, kept_faults: int) -> None:
