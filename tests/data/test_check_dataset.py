@@ -12,7 +12,7 @@ from PIL import Image
 from ppcls.commands import main
 from ppcls.config import load_yaml, save_config
 from ppcls.data.inspection.check import DatasetCheck, class_num_of
-from ppcls.data.inspection.duplicates import equal_groups, near_pairs
+from ppcls.data.inspection.duplicates import BANDS, equal_groups, near_pairs
 from ppcls.data.inspection.image_facts import content_digest, examine, likeness, signature
 from ppcls.data.inspection.labels import ranges
 from ppcls.data.inspection.sheet import displayable, label_text
@@ -392,7 +392,9 @@ def test_near_pairs_are_those_of_a_full_comparison():
         row = np.unpackbits(signatures[first])
         row[rng.choice(128, bits, replace=False)] ^= 1
         signatures[second] = np.packbits(row)
-    assert sorted(near_pairs(signatures)) == [(1, 200), (5, 6)]
+    compared = []
+    assert sorted(near_pairs(signatures, compared.append)) == [(1, 200), (5, 6)]
+    assert sum(compared) == BANDS * 300
 
 
 def test_signatures_survive_scaling_and_compression(photos):

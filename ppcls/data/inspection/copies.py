@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppcls.data.inspection.duplicates import equal_groups, near_pairs
+from ppcls.data.inspection.duplicates import BANDS, equal_groups, near_pairs
 from ppcls.data.inspection.findings import KEPT_EXAMPLES, Finding
 from ppcls.data.inspection.image_facts import examine, likeness
 from ppcls.data.inspection.survey import Survey
+from ppcls.utils.progress import Progress
 
 #: Correlation from which images count as alike. Of 320 photos, scaled to 0.4 and compressed anew,
 #: all reach 0.994, brightened too, 0.978; different garments on the same ground reach 0.963.
@@ -89,15 +90,17 @@ class Copies:
         digests = np.concatenate([survey.digests for survey in self.surveys])
         signatures = np.concatenate([survey.signatures for survey in self.surveys])
         valid = np.flatnonzero(np.concatenate([survey.has_signature for survey in self.surveys]))
-        for one, two in islice(near_pairs(signatures[valid]), _MAX_CANDIDATES):
-            if np.array_equal(digests[valid[one]], digests[valid[two]]):
-                continue
-            first, second = self._member(valid[one]), self._member(valid[two])
-            score = likeness(self._pixels(first), self._pixels(second))
-            if score >= ALIKE:
-                pairs = within if first.split == second.split else between
-                labels = "" if np.array_equal(first.label, second.label) else ", labels differ"
-                pairs.append((score, f"{first.path} ~ {second.path} ({score:.3f}{labels})"))
+        with Progress(BANDS * len(valid), "Comparing", "signatures") as progress:
+            candidates = near_pairs(signatures[valid], progress.advance)
+            for one, two in islice(candidates, _MAX_CANDIDATES):
+                if np.array_equal(digests[valid[one]], digests[valid[two]]):
+                    continue
+                first, second = self._member(valid[one]), self._member(valid[two])
+                score = likeness(self._pixels(first), self._pixels(second))
+                if score >= ALIKE:
+                    pairs = within if first.split == second.split else between
+                    labels = "" if np.array_equal(first.label, second.label) else ", labels differ"
+                    pairs.append((score, f"{first.path} ~ {second.path} ({score:.3f}{labels})"))
         findings = []
         for kind, pairs, which in (
             ("near_leakage", between, "different splits"),

@@ -1,12 +1,14 @@
 """Finding equal and nearly equal images among millions, by sorting a few bytes of each."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 #: Bits that may differ between the signatures of images that may be alike: fewer than a signature
 #: has bands of 16 bits, so that at least one band must be equal.
 NEAR_DISTANCE = 7
+#: Bands of 16 bits of a signature.
+BANDS = 8
 _MAX_BAND_GROUP = 500
 
 
@@ -34,18 +36,20 @@ def equal_groups(digests: np.ndarray, is_valid: np.ndarray) -> "list[np.ndarray]
     return sorted(groups, key=lambda group: group[0])
 
 
-def near_pairs(signatures: np.ndarray) -> "Iterator[tuple[int, int]]":
+def near_pairs(
+    signatures: np.ndarray, advance: Callable[[int], None]
+) -> "Iterator[tuple[int, int]]":
     """Every pair of positions whose signatures differ in at most `NEAR_DISTANCE` bits, once.
 
     Signatures that share a band with more than 500 others are compared with the next 500 only.
 
     Args:
         signatures: (N, 16) uint8.
+        advance: called with the number of signatures compared, `BANDS * N` in all.
     """
     seen = set()
     bands = np.ascontiguousarray(signatures).view(np.uint16)
-    for band in range(bands.shape[1]):
-        key = bands[:, band]
+    for key in bands.T:
         order = np.argsort(key, kind="stable")
         starts = np.flatnonzero(np.append(True, np.diff(key[order]) != 0))
         for group in np.split(order, starts[1:]):
@@ -53,6 +57,7 @@ def near_pairs(signatures: np.ndarray) -> "Iterator[tuple[int, int]]":
                 if pair not in seen:
                     seen.add(pair)
                     yield pair
+            advance(len(group))
 
 
 def _close(signatures: np.ndarray, group: np.ndarray) -> "Iterator[tuple[int, int]]":
