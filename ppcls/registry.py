@@ -128,7 +128,7 @@ RETRIEVAL = "retrieval is not supported yet, only classification is"
 ARCHS = Registry(
     "arch",
     package="ppcls.arch.backbone",
-    fallback="ppcls.arch.paddleclas_zoo",
+    fallback="ppcls.arch.further_models",
     common="ppcls.arch.options:ArchOptions",
 )
 NECKS = Registry("neck", package="ppcls.arch.neck")

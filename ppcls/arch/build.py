@@ -12,6 +12,7 @@ from ppcls.arch import paddleclas_zoo
 from ppcls.arch.base import FeaturePyramid, Model
 from ppcls.arch.convert import load_published, read_published
 from ppcls.arch.download import fetch
+from ppcls.arch.intermediate import return_outputs_of
 from ppcls.arch.options import ArchOptions
 from ppcls.arch.pretrained import find_record
 from ppcls.errors import ConfigError
@@ -40,15 +41,22 @@ def build_model(spec: "Union[str, Mapping[str, Any]]") -> nn.Layer:
     keys = {field.name for field in dataclasses.fields(ArchOptions)}
     options = ArchOptions(**{key: value for key, value in kwargs.items() if key in keys})
     kwargs = {key: value for key, value in kwargs.items() if key not in keys}
-    if options.pretrained is True and name not in ARCHS.names():
+    is_foreign = name in paddleclas_zoo.names() and name not in ARCHS.names()
+    if is_foreign and options.pretrained is True:
         # paddleclas knows where its own published weights are.
         kwargs["pretrained"] = True
         options = dataclasses.replace(options, pretrained=False)
+    if is_foreign and options.return_patterns:
+        kwargs["return_patterns"] = list(options.return_patterns)
     model = ARCHS.get(name)(**kwargs)
+    if is_foreign and not hasattr(model, "class_num"):
+        model.class_num = kwargs.get("class_num", 1000)
     if options.pretrained:
         _load_pretrained(model, name, options, kwargs.get("img_size"))
     if options.use_sync_bn:
         model = _with_sync_bn(model)
+    if options.return_patterns and not is_foreign:
+        return_outputs_of(model, options.return_patterns)
     if options.features_only:
         if not isinstance(model, Model):
             raise ConfigError(f"features_only: {name} comes from paddleclas and has no levels")

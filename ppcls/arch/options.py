@@ -15,6 +15,9 @@ class ArchOptions:
     ignore_head: bool = False
     #: Batch normalisation over all processes; needs GPUs.
     use_sync_bn: bool = False
+    #: Return a mapping: `logits`, and under these names the outputs of sub-layers, written as
+    #: `blocks1[0].conv1`; for losses that compare features.
+    return_patterns: Optional[list[str]] = None
     #: Return feature levels, from fine to coarse, instead of logits.
     features_only: bool = False
     #: Which levels `features_only` returns: positions, negative ones from the coarsest; null

@@ -4,13 +4,14 @@
 "sigmoid" for several.
 """
 
+import inspect
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Literal, Optional, Union
 
 import numpy as np
 
 from ppcls.config.types import NonNegativeInt, PositiveInt, Probability
-from ppcls.errors import DataError
+from ppcls.errors import ConfigError, DataError
 from ppcls.registry import POSTPROCESSES
 
 
@@ -165,3 +166,44 @@ class MultiLabelThreshOutput(_Labelled):
             self._result(row, np.flatnonzero(row >= self.threshold).tolist())
             for row in probabilities
         ]
+
+
+@POSTPROCESSES.register()
+class DistillationPostProcess:
+    """The postprocess `func`, of the model that a `DistillationModel` infers with.
+
+    An exported folder holds that model alone and names `func` itself.
+
+    Args:
+        func: name of the postprocess.
+        model_name: must be `Arch.infer_model_name`.
+        key: which output are the logits; accepted from PaddleClas files.
+        topk, threshold, class_id_map_file, delimiter: of the postprocess.
+
+    Raises:
+        ConfigError: the postprocess does not take one of them.
+    """
+
+    def __init__(
+        self,
+        func: Literal["Topk", "ThreshOutput", "MultiLabelTopk", "MultiLabelThreshOutput"] = "Topk",
+        model_name: str = "Student",
+        key: Optional[str] = None,
+        topk: Optional[PositiveInt] = None,
+        threshold: Optional[Probability] = None,
+        class_id_map_file: Optional[str] = None,
+        delimiter: Optional[str] = None,
+    ):
+        self.model_name = model_name
+        arguments = {
+            "topk": topk,
+            "threshold": threshold,
+            "class_id_map_file": class_id_map_file,
+            "delimiter": delimiter,
+        }
+        given = {key: value for key, value in arguments.items() if value is not None}
+        wrong = set(given) - set(inspect.signature(POSTPROCESSES.get(func)).parameters)
+        if wrong:
+            raise ConfigError(f"Infer.PostProcess: {func} takes no {', '.join(sorted(wrong))}")
+        #: `{"name": func, ...}`.
+        self.spec = {"name": func, **given}

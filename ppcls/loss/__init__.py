@@ -1,5 +1,6 @@
 """Losses: `loss(outputs, labels)` gives a scalar; `CombinedLoss` sums the list that YAML names."""
 
+from ppcls.loss import distillation, feature_distillation, logit_distillation  # noqa: F401
 from ppcls.loss.base import Loss, main_logits
 from ppcls.loss.binary import BCELoss
 from ppcls.loss.combined import CombinedLoss

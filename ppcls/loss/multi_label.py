@@ -48,9 +48,10 @@ class MultiLabelLoss(Loss):
         """
         logits = main_logits(outputs)
         rows = multi_label_rows(labels, "MultiLabelLoss")
-        count = paddle.cast(rows >= 0, "float32")
         if self.weight_ratio:
-            count = count * _rarity(rows, labels)
+            count = multi_label_weights(labels, "MultiLabelLoss")
+        else:
+            count = paddle.cast(rows >= 0, "float32")
         if self.epsilon:
             rows = F.label_smooth(rows, epsilon=self.epsilon)
         cost = F.binary_cross_entropy_with_logits(logits, rows, reduction="none") * count
@@ -127,12 +128,18 @@ def multi_label_rows(labels: paddle.Tensor, component: str) -> paddle.Tensor:
     return paddle.cast(labels[:, 0] if labels.ndim == 3 else labels, "float32")
 
 
-def _rarity(rows: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+def multi_label_weights(labels: paddle.Tensor, component: str) -> paddle.Tensor:
+    """Weights (B, C) of the entries of labels (B, 2, C), see `MultiLabelLoss.weight_ratio`.
+
+    Raises:
+        ConfigError: the labels come without the classes' shares.
+    """
     if labels.ndim != 3 or labels.shape[1] != 2:
         raise ConfigError(
-            "MultiLabelLoss.weight_ratio needs the share of each class beside the labels: set "
+            f"{component}.weight_ratio needs the share of each class beside the labels: set "
             "label_ratio: true in the dataset, or weight_ratio: false"
         )
-    ratio = paddle.cast(labels[:, 1], "float32")
+    rows, ratio = paddle.unbind(paddle.cast(labels, "float32"), axis=1)
     present = paddle.cast(rows > 0.5, "float32")
-    return paddle.exp(present * (1.0 - ratio) + (1.0 - present) * ratio)
+    weights = paddle.exp(present * (1.0 - ratio) + (1.0 - present) * ratio)
+    return weights * paddle.cast(rows >= 0, "float32")

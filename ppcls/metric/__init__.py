@@ -2,10 +2,11 @@
 
 from ppcls.metric.base import Metric, build_metrics
 from ppcls.metric.multi_label import AccuracyScore, HammingDistance, MultiLabelMAP
-from ppcls.metric.topk import TopkAcc
+from ppcls.metric.topk import DistillationTopkAcc, TopkAcc
 
 __all__ = [
     "AccuracyScore",
+    "DistillationTopkAcc",
     "HammingDistance",
     "Metric",
     "MultiLabelMAP",

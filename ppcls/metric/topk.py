@@ -1,11 +1,12 @@
 """Top-k accuracy."""
 
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import paddle
 
 from ppcls.config.types import PositiveInt
 from ppcls.loss.base import is_soft, main_logits
+from ppcls.loss.distillation import output_of
 from ppcls.metric.base import Metric
 from ppcls.registry import METRICS
 from ppcls.utils.logger import logger
@@ -61,3 +62,31 @@ class TopkAcc(Metric):
             self._capped = True
             names = ", ".join(f"top{k}" for k in above)
             logger.warning(f"TopkAcc: there are only {class_num} classes, so {names} is always 1")
+
+
+METRICS.add("GoogLeNetTopkAcc", TopkAcc)
+
+
+@METRICS.register()
+class DistillationTopkAcc(TopkAcc):
+    """`TopkAcc` of one model of a `DistillationModel`.
+
+    Args:
+        model_key: name of the model.
+        feature_key: which of its outputs are the logits.
+        topk: one k or several.
+    """
+
+    def __init__(
+        self,
+        model_key: str,
+        feature_key: Optional[str] = None,
+        topk: Union[PositiveInt, list[PositiveInt]] = (1, 5),
+    ):
+        super().__init__(topk)
+        self.model_key = model_key
+        self.feature_key = feature_key
+
+    def update(self, outputs: Any, labels: paddle.Tensor) -> None:
+        """Adds a batch: outputs of a `DistillationModel`, labels (B,) or (B, 1) int64."""
+        super().update(output_of(outputs, self.model_key, self.feature_key), labels)
