@@ -204,7 +204,7 @@ def infer_name(models: ModelSpecs, chosen: Optional[str]) -> str:
 
 
 def _build_apart(name: str, spec: "Mapping[str, Any]") -> nn.Layer:
-    """A model whose parameters have names (`parameter.name`) that no other model here has.
+    """A model whose parameters have names (`parameter.name`) that nothing else in the process has.
 
     Some backbones of `paddleclas` give their parameters fixed names, and optimizers tell
     parameters apart by them.
@@ -212,7 +212,7 @@ def _build_apart(name: str, spec: "Mapping[str, Any]") -> nn.Layer:
     with paddle.utils.unique_name.guard():
         model = build_model(spec)
     for tensor in [*model.parameters(), *model.buffers()]:
-        tensor.name = f"{name}.{tensor.name}"
+        tensor.name = paddle.utils.unique_name.generate(f"{name}.{tensor.name}")
     return model
 
 

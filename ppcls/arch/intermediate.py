@@ -44,5 +44,9 @@ def return_outputs_of(model: nn.Layer, patterns: Sequence[str]) -> None:
                 f"return_patterns: {type(model).__name__} has no sub-layer "
                 f"'{pattern}'{did_you_mean(name, layers)}"
             )
-        layers[name].register_forward_post_hook(keep(pattern))
+        layer = layers[name]
+        while isinstance(layer, nn.LayerList):
+            # A list of layers in a row is not called itself: its output is that of the last.
+            layer = layer[-1]
+        layer.register_forward_post_hook(keep(pattern))
     model.register_forward_post_hook(collect)

@@ -3,7 +3,8 @@
 `<folder>/<name>.pdparams`  weights, as `paddle.save` writes a state dict (PaddleClas reads it);
 `<folder>/<name>.pdopt`     optimizer state, keyed by the weights' structured names;
 `<folder>/<name>.pdema`     averaged weights, when EMA is on;
-`<folder>/<name>.pdstates`  JSON: everything else a resume needs, and the checksums of the others.
+`<folder>/<name>.pdstates`  JSON: everything else a resume needs, and the checksums of the others;
+`<folder>/<name>_student.pdparams`  after a distillation, the weights of the student alone.
 
 The `.pdstates` is renamed into place last. Before that, the set it replaces is kept under
 `previous`, so that a process killed between two renames leaves either set whole.
@@ -76,6 +77,28 @@ def save_checkpoint(folder: PathLike, name: str, checkpoint: Checkpoint) -> Path
         if suffix not in contents:
             (folder / f"{name}{suffix}").unlink(missing_ok=True)
     return folder / name
+
+
+def save_student(folder: PathLike, name: str, checkpoint: Checkpoint, prefix: str) -> Path:
+    """Writes the tensors of one model among several, to be used without the others.
+
+    They are those the checkpoint is evaluated with, under the names they have in the model alone,
+    in `<folder>/<name>_student.pdparams`; returns that path.
+
+    Args:
+        prefix: what their names in the checkpoint start with, e.g. `Student.`.
+    """
+    path = Path(folder) / f"{name}_student{WEIGHTS}"
+    tensors = checkpoint.ema if checkpoint.ema is not None else checkpoint.weights
+    atomic.write_bytes(path, _packed(without_prefix(tensors, prefix)))
+    return path
+
+
+def without_prefix(tensors: "Mapping[str, np.ndarray]", prefix: str) -> "dict[str, np.ndarray]":
+    """The tensors whose names start with `prefix`, under the rest of their names."""
+    return {
+        name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
+    }
 
 
 def load_checkpoint(prefix: PathLike) -> Checkpoint:

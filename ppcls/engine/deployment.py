@@ -7,12 +7,13 @@ import numpy as np
 import paddle
 
 from ppcls.arch import build_model
+from ppcls.arch.distillation import inference_spec
 from ppcls.arch.weights import load_weights
 from ppcls.config import to_plain
 from ppcls.config.sections import AMPOptions, GlobalOptions
 from ppcls.data.loader import build_loader
 from ppcls.data.transform import complete_transforms
-from ppcls.engine.checkpoint import load_weights_for_inference
+from ppcls.engine.checkpoint import load_weights_for_inference, without_prefix
 from ppcls.engine.environment import prepare_environment
 from ppcls.engine.evaluator import build_evaluator
 from ppcls.engine.exporter import ExportReport, export_model
@@ -20,7 +21,7 @@ from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.preflight import check_datasets
 from ppcls.errors import ConfigError
 from ppcls.inference.model_dir import Description
-from ppcls.inference.postprocess import read_label_names
+from ppcls.inference.postprocess import DistillationPostProcess, read_label_names
 from ppcls.inference.predictor import PredictionPipeline
 from ppcls.loss.base import main_logits
 from ppcls.registry import POSTPROCESSES, parse_spec
@@ -30,20 +31,27 @@ _DEFAULT_POSTPROCESS = {"name": "Topk", "topk": 5}
 _DEFAULT_MULTI_LABEL_POSTPROCESS = {"name": "MultiLabelThreshOutput", "threshold": 0.5}
 
 
-def build_trained_model(config: "dict[str, Any]") -> paddle.nn.Layer:
+def build_trained_model(config: "dict[str, Any]", whole: bool = False) -> paddle.nn.Layer:
     """The model of `Arch` with the weights of `Global.pretrained_model`, in evaluation mode.
+
+    Args:
+        whole: of a distillation, all models; otherwise the one that infers, whose weights may be
+            those of a checkpoint of all models or of that model alone.
 
     Raises:
         UserError: the weights are missing or belong to another model.
     """
-    model = build_model(config["Arch"])
+    spec, prefix = inference_spec(config["Arch"])
+    model = build_model(config["Arch"] if whole else spec)
     options = GlobalOptions(**config.get("Global", {}))
     path = options.pretrained_model or options.checkpoints
     if path:
         tensors, source = load_weights_for_inference(path)
+        if not whole:
+            tensors = without_prefix(tensors, prefix) or tensors
         load_weights(model, tensors, source=str(source))
         logger.info(f"weights: {source}")
-    elif not config["Arch"].get("pretrained"):
+    elif not spec.get("pretrained"):
         logger.warning(
             "no weights were given (Global.pretrained_model): the model is as initialised"
         )
@@ -59,7 +67,7 @@ def evaluate(config: "dict[str, Any]") -> "dict[str, float]":
         raise ConfigError("DataLoader.Eval: evaluation needs this section")
     environment = prepare_environment(options.device)
     init_logger(rank=environment.rank)
-    model = build_trained_model(config)
+    model = build_trained_model(config, whole=True)
     loader = build_loader(
         loader_section,
         "Eval",
@@ -117,7 +125,7 @@ def export(
     options = GlobalOptions(**config.get("Global", {}))
     prepare_environment(options.device)
     model = build_trained_model(config)
-    name, _ = parse_spec(config["Arch"])
+    name = inference_spec(config["Arch"])[0]["name"]
     postprocess, activation = _prediction(config)
     # The folder stands alone: names travel in it, not as the path of a file elsewhere.
     label_file = postprocess.pop("class_id_map_file", None)
@@ -145,8 +153,22 @@ def _prediction(config: "dict[str, Any]") -> "tuple[dict[str, Any], str]":
     is_multi_label = GlobalOptions(**config.get("Global", {})).use_multilabel
     default = _DEFAULT_MULTI_LABEL_POSTPROCESS if is_multi_label else _DEFAULT_POSTPROCESS
     name, arguments = parse_spec((config.get("Infer") or {}).get("PostProcess") or default)
+    if name == "DistillationPostProcess":
+        _, prefix = inference_spec(config["Arch"])
+        name, arguments = _unwrapped(DistillationPostProcess(**arguments), prefix)
     activation = "sigmoid" if is_multi_label else POSTPROCESSES.get(name).activation
     return {"name": name, **to_plain(arguments)}, activation
+
+
+def _unwrapped(postprocess: DistillationPostProcess, prefix: str) -> "tuple[str, dict[str, Any]]":
+    """Name and arguments of the postprocess of the model that infers."""
+    model_name = prefix.partition(".")[0]
+    if postprocess.model_name != model_name:
+        raise ConfigError(
+            f"Infer.PostProcess.model_name: predictions are made with Arch.infer_model_name, "
+            f"'{model_name}', not with '{postprocess.model_name}'; name the same model in both"
+        )
+    return parse_spec(postprocess.spec)
 
 
 def evaluation_transforms(config: "dict[str, Any]") -> "list[Any]":

@@ -2,7 +2,8 @@
 
 Paddle keys accumulators by a parameter's own name (`conv2d_12.w_0_moment1_0`), which counts the
 layers made in the process before it. A checkpoint must load in any process, so its keys are the
-names of the state dict: `blocks1.0.conv1.weight/moment1_0`.
+names of the state dict: `blocks1.0.conv1.weight/moment1_0`. Losses may have weights too, which are
+trained like the model's: theirs are `loss.<name>`, and their values are part of this state.
 """
 
 from typing import Any
@@ -12,13 +13,19 @@ import paddle
 
 from ppcls.errors import CheckpointError
 
-SCHEDULE, MASTER_WEIGHTS = "LR_Scheduler", "master_weights"
+SCHEDULE, MASTER_WEIGHTS, LOSS_WEIGHTS = "LR_Scheduler", "master_weights", "loss_weights"
 
 
-def collect_state(optimizer: Any, model: paddle.nn.Layer) -> "dict[str, Any]":
+def collect_state(
+    optimizer: Any, model: paddle.nn.Layer, loss: paddle.nn.Layer
+) -> "dict[str, Any]":
     """The optimizer's state with tensors as NumPy arrays."""
-    names = {parameter.name: name for name, parameter in model.named_parameters()}
+    parameters = _parameters(model, loss)
+    names = {parameter.name: name for name, parameter in parameters.items()}
     state: dict[str, Any] = {}
+    weights = {name: tensor.numpy() for name, tensor in loss.state_dict().items()}
+    if weights:
+        state[LOSS_WEIGHTS] = weights
     for key, value in optimizer.state_dict().items():
         if key == SCHEDULE:
             state[SCHEDULE] = dict(value)
@@ -32,16 +39,29 @@ def collect_state(optimizer: Any, model: paddle.nn.Layer) -> "dict[str, Any]":
     return state
 
 
-def restore_state(optimizer: Any, model: paddle.nn.Layer, state: "dict[str, Any]") -> None:
-    """Gives the optimizer what `collect_state` took from one for the same model.
+def restore_state(
+    optimizer: Any, model: paddle.nn.Layer, loss: paddle.nn.Layer, state: "dict[str, Any]"
+) -> None:
+    """Gives the optimizer, and the loss, what `collect_state` took from those of the same run.
 
     Raises:
         CheckpointError: the state belongs to other parameters.
     """
-    own_names = {name: parameter.name for name, parameter in model.named_parameters()}
+    weights = state.get(LOSS_WEIGHTS, {})
+    own = loss.state_dict()
+    if {name: list(value.shape) for name, value in weights.items()} != {
+        name: list(value.shape) for name, value in own.items()
+    }:
+        raise CheckpointError(
+            "the weights of losses in the checkpoint are not those of Loss.Train; continue with "
+            "the same losses, or start from the model's weights with Global.pretrained_model"
+        )
+    own_names = {name: p.name for name, p in _parameters(model, loss).items()}
     translated: dict[str, Any] = {}
     unknown = []
     for key, value in state.items():
+        if key == LOSS_WEIGHTS:
+            continue
         if key == SCHEDULE:
             translated[key] = dict(value)
         elif key == MASTER_WEIGHTS:
@@ -59,6 +79,13 @@ def restore_state(optimizer: Any, model: paddle.nn.Layer, state: "dict[str, Any]
             f"the optimizer state does not fit the model, it has no parameter for {unknown[:5]}"
         )
     optimizer.set_state_dict(translated)
+    for name, value in weights.items():
+        own[name].set_value(value)
+
+
+def _parameters(model: paddle.nn.Layer, loss: paddle.nn.Layer) -> "dict[str, paddle.Tensor]":
+    of_loss = {f"loss.{name}": parameter for name, parameter in loss.named_parameters()}
+    return {**dict(model.named_parameters()), **of_loss}
 
 
 def _named(array: np.ndarray, name: str) -> paddle.Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 
 from ppcls.arch import build_model
+from ppcls.arch.distillation import inference_spec
 from ppcls.arch.weights import load_weights
 from ppcls.config import save_config, to_plain
 from ppcls.config.sections import AMPOptions, EMAOptions, GlobalOptions
@@ -25,6 +26,7 @@ from ppcls.engine.checkpoint import (
     load_checkpoint,
     load_weights_for_inference,
     save_checkpoint,
+    save_student,
 )
 from ppcls.engine.environment import (
     prepare_environment,
@@ -84,6 +86,7 @@ class Trainer:
 
         seed_everything(self.options.seed)
         self.model = build_model(config["Arch"])
+        _, self.student_prefix = inference_spec(config["Arch"])
         if self.options.pretrained_model:
             tensors, path = load_weights_for_inference(self.options.pretrained_model)
             ignore_head = parse_spec(config["Arch"])[1].get("ignore_head", False)
@@ -140,6 +143,7 @@ class Trainer:
             model=self.model,
             epochs=options.epochs,
             steps_per_epoch=self.steps_per_epoch,
+            loss=self.loss,
         )
         if self.schedule.needs_evaluation and not options.eval_during_train:
             raise ConfigError(
@@ -253,6 +257,7 @@ class Trainer:
             losses = self.loss(outputs, batch.labels)
             self.precision.backward(losses["loss"] / group)
         if step_ends:
+            self._average_loss_gradients()
             self.precision.step(self.optimizer)
             self.optimizer.clear_grad()
             self.schedule.step()
@@ -269,6 +274,13 @@ class Trainer:
         if self.environment.world_size > 1 and not step_ends:
             return self.network.no_sync()
         return nullcontext()
+
+    def _average_loss_gradients(self) -> None:
+        """Weights of losses are outside the network, whose gradients Paddle averages."""
+        if self.environment.world_size > 1:
+            for parameter in self.loss.parameters():
+                if parameter.grad is not None:
+                    self.environment.sum(parameter.grad).scale_(1 / self.environment.world_size)
 
     def _report(self, progress: EpochProgress, averages: RunningAverages) -> None:
         values = averages.compute()
@@ -377,7 +389,10 @@ class Trainer:
         """Saves a checkpoint; a full disk costs this checkpoint, not the run."""
         if self.environment.is_main:
             try:
-                save_checkpoint(self.folder, name, self._checkpoint(averages))
+                checkpoint = self._checkpoint(averages)
+                save_checkpoint(self.folder, name, checkpoint)
+                if self.student_prefix:
+                    save_student(self.folder, name, checkpoint, self.student_prefix)
             except OSError as error:
                 logger.error(
                     f"{self.folder / name} could not be saved ({error}); the checkpoint before it "
@@ -396,7 +411,7 @@ class Trainer:
             )
         return Checkpoint(
             weights=weights,
-            optimizer=collect_state(self.optimizer, self.model),
+            optimizer=collect_state(self.optimizer, self.model, self.loss),
             ema=as_arrays(self.ema.state_dict()) if self.ema else None,
             states={
                 "arch": self.arch_name,
@@ -414,7 +429,7 @@ class Trainer:
         load_weights(self.model, checkpoint.weights, source=f"the checkpoint {prefix}")
         if checkpoint.optimizer is None:
             raise CheckpointError(f"{prefix} holds no optimizer state to resume from")
-        restore_state(self.optimizer, self.model, checkpoint.optimizer)
+        restore_state(self.optimizer, self.model, self.loss, checkpoint.optimizer)
         if self.ema is not None:
             if checkpoint.ema is None:
                 raise CheckpointError(

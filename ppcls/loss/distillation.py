@@ -277,7 +277,8 @@ class DistillationDistanceLoss(PairedLoss):
     Args:
         model_name_pairs: pairs (learner, teacher).
         weight: factor of this loss in the sum.
-        mode: `l1`, `l2` (the square), or `smooth_l1` (the square over 2 delta up to `delta`).
+        mode: `l1`, `l2` (the square), or `smooth_l1` (Huber: half the square up to `delta`, from
+            there on straight).
         act: applied to both first.
         reduction: `mean` or `sum` over all elements.
         delta: of `smooth_l1`.

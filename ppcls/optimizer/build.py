@@ -15,15 +15,20 @@ from ppcls.registry import LRS, OPTIMIZERS, parse_spec
 
 
 def build_optimizer(
-    spec: "Mapping[str, Any]", model: paddle.nn.Layer, epochs: int, steps_per_epoch: int
+    spec: "Mapping[str, Any]",
+    model: paddle.nn.Layer,
+    epochs: int,
+    steps_per_epoch: int,
+    loss: Optional[paddle.nn.Layer] = None,
 ) -> "tuple[paddle.optimizer.Optimizer, Schedule]":
-    """The optimizer of all parameters of `model`, and the schedule of its learning rate.
+    """The optimizer of the parameters of `model` that are not frozen, and its learning rate.
 
     Args:
         spec: the `Optimizer` section, `{"name": "AdamW", "lr": {...}, ...}`.
         model: the bare model, not wrapped for data parallelism.
         epochs: length of the training.
         steps_per_epoch: optimizer steps per epoch; the schedule's `step()` is called after each.
+        loss: has parameters to be trained too.
 
     Raises:
         ConfigError: keys contradict each other.
@@ -33,8 +38,12 @@ def build_optimizer(
     own = {key: value for key, value in arguments.items() if key not in shared}
     options = OptimizerOptions(**{key: arguments[key] for key in arguments if key in shared})
     schedule = LRS.build(options.lr, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    parameters = [*model.parameters(), *(loss.parameters() if loss is not None else ())]
+    trained = [parameter for parameter in parameters if not parameter.stop_gradient]
+    if not trained:
+        raise ConfigError("there is nothing to train: every parameter of the model is frozen")
     optimizer = OPTIMIZERS.get(name)(
-        parameters=model.parameters(),
+        parameters=trained,
         learning_rate=schedule,
         decay=WeightDecay(options.weight_decay, exempt_parameters(model, options)),
         grad_clip=_grad_clip(options),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppcls.errors import DataError
+from ppcls.errors import ConfigError, DataError
 from ppcls.inference.postprocess import (
     MultiLabelThreshOutput,
     ThreshOutput,
@@ -100,8 +100,18 @@ def test_every_class_above_the_threshold():
 
 
 def test_postprocesses_say_which_probabilities_they_take():
-    taken = {name: POSTPROCESSES.get(name).activation for name in POSTPROCESSES.names()}
+    names = set(POSTPROCESSES.names()) - {"DistillationPostProcess"}
+    taken = {name: POSTPROCESSES.get(name).activation for name in names}
     assert {name for name in taken if taken[name] == "sigmoid"} == {
         "MultiLabelThreshOutput",
         "MultiLabelTopk",
     }
+
+
+def test_distillation_names_the_postprocess_of_the_student():
+    postprocess = POSTPROCESSES.build(
+        {"name": "DistillationPostProcess", "func": "Topk", "topk": 3, "class_id_map_file": None}
+    )
+    assert postprocess.spec == {"name": "Topk", "topk": 3}
+    with pytest.raises(ConfigError, match="Topk takes no threshold"):
+        POSTPROCESSES.build({"name": "DistillationPostProcess", "threshold": 0.5})
