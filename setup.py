@@ -32,6 +32,7 @@ setup(
     package_data={
         "ppcls": ["py.typed"],
         "ppcls.arch.layers.native": ["*.h", "*.cc", "*.cu"],
+        "ppcls.data.transform.native": ["*.cc"],
     },
     install_requires=[
         "numpy>=1.21",

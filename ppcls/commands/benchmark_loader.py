@@ -60,25 +60,31 @@ def run(arguments: argparse.Namespace) -> int:
         return build_loader({**section, "loader": {"num_workers": 0}}, split, class_num, seed)
 
     loader = build_without_workers()
-    rounds = 1 + len(arguments.workers)
+    is_fused = loader.dataset.transform.steps != loader.dataset.transform.operators
+    rounds = 1 + is_fused + len(arguments.workers)
     total = 1 + rounds * min(len(loader), batches)
     with tqdm(total=total, unit="batch", leave=False, disable=None) as bar:
         # Not counted: files and libraries are read from the disk for the first time.
-        measure_operators(build_without_workers(), 1, bar.update)
-        operators = measure_operators(loader, batches, bar.update)
+        measure_operators(build_without_workers(), 1, True, bar.update)
+        tables = [
+            measure_operators(build_without_workers(), batches, fused, bar.update)
+            for fused in ([False, True] if is_fused else [False])
+        ]
         loaders = [
             measure_loader(section, split, class_num, seed, workers, batches, bar.update)
             for workers in arguments.workers
         ]
-    print(format_costs(operators, loaders))
+    for title, table in zip(("one by one", "as it runs, operators fused"), tables):
+        print(f"{title}\n{format_operators(table)}\n")
+    print(format_loaders(loaders))
     if arguments.csv:
-        _write_csv(arguments.csv, operators, loaders)
+        _write_csv(arguments.csv, tables, loaders)
         print(f"wrote {arguments.csv}")
     return 0
 
 
-def format_costs(operators: "list[OperatorCost]", loaders: "list[LoaderCost]") -> str:
-    """The tables that the command prints."""
+def format_operators(operators: "list[OperatorCost]") -> str:
+    """The table of `measure_operators`."""
     whole = operators[-2].ms_per_image
     width = max(len(cost.name) for cost in operators)
     lines = [f"{'operator':{width}}  CPU ms per image   share"]
@@ -86,7 +92,12 @@ def format_costs(operators: "list[OperatorCost]", loaders: "list[LoaderCost]") -
         f"{cost.name:{width}}  {cost.ms_per_image:16.3f}  {cost.ms_per_image / whole:6.1%}"
         for cost in operators
     ]
-    lines += ["", "workers    images  images/s  CPU ms per image"]
+    return "\n".join(lines)
+
+
+def format_loaders(loaders: "list[LoaderCost]") -> str:
+    """The table of the whole loader."""
+    lines = ["workers    images  images/s  CPU ms per image"]
     lines += [
         f"{cost.workers:7}  {cost.images:8}  {cost.images_per_second:8.1f}"
         f"  {cost.cpu_ms_per_image:16.3f}"
@@ -95,13 +106,20 @@ def format_costs(operators: "list[OperatorCost]", loaders: "list[LoaderCost]") -
     return "\n".join(lines)
 
 
-def _write_csv(path: Path, operators: "list[OperatorCost]", loaders: "list[LoaderCost]") -> None:
+def _write_csv(path: Path, tables: "list[list[OperatorCost]]", loaders: "list[LoaderCost]") -> None:
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("measured", "cpu_ms_per_image", "images_per_second"))
-        writer.writerows((cost.name, f"{cost.ms_per_image:.4f}", "") for cost in operators)
+        writer.writerow(("run", "measured", "cpu_ms_per_image", "images_per_second"))
+        for run_name, table in zip(("one by one", "fused"), tables):
+            writer.writerows((run_name, c.name, f"{c.ms_per_image:.4f}", "") for c in table)
         writer.writerows(
-            (f"{c.workers} workers", f"{c.cpu_ms_per_image:.4f}", f"{c.images_per_second:.1f}")
+            (
+                f"{c.workers} workers",
+                "whole",
+                f"{c.cpu_ms_per_image:.4f}",
+                f"{c.images_per_second:.1f}",
+            )
             for c in loaders
         )

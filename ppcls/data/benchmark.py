@@ -7,6 +7,7 @@ work on the machine hardly changes it.
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -37,42 +38,35 @@ class LoaderCost(NamedTuple):
 
 
 def measure_operators(
-    loader: DataLoader, batches: int, progress: Callable[[], Any]
+    loader: DataLoader, batches: int, fused: bool, progress: Callable[[], Any]
 ) -> "list[OperatorCost]":
     """CPU time of each operator, in this process, one thread.
 
     Args:
         loader: without workers; not usable for anything else afterwards.
         batches: at most so many are made.
+        fused: time the steps that are really run (see `ppcls.data.transform.fusion`); else the
+            operators of `transform_ops` one by one.
         progress: called after each batch.
 
     Returns:
-        reading, every step of `transform_ops`, stacking, every batch operator, their sum as
+        stacking, reading, every operator of `transform_ops`, every batch operator, their sum as
         `WHOLE`, and OpenCV decoding the same files as `DECODE_ONLY`.
     """
     cv2.setNumThreads(1)
     timer = _Timer()
-    transform = loader.dataset.transform
-    transform.operators = [timer.wrap(_name(step), step) for step in transform.operators]
-    if transform.operators:
-        transform.operators.insert(0, timer.decode_only)
     make_batch = loader.make_batch
-    make_batch.operators = [timer.wrap(_name(step), step) for step in make_batch.operators]
-    dataset = loader.dataset
-    make_batch.dataset = _TimedDataset(dataset, timer)
+    make_batch.operators = [
+        partial(timer.run, _name(operator), operator) for operator in make_batch.operators
+    ]
+    make_batch.dataset = _TimedDataset(loader.dataset, timer, fused)
     images = 0
     for keys in islice(loader.sampler, batches):
-        start = time.process_time()
-        inner = timer.total
-        (_, _, indices), _ = make_batch(keys)
-        timer.add(STACK, time.process_time() - start - (timer.total - inner))
+        (_, _, indices), _ = timer.run(STACK, make_batch, keys)
         images += len(indices)
         progress()
     reference = timer.seconds.pop(DECODE_ONLY, 0.0)
-    batch_steps = [_name(step.operator) for step in make_batch.operators]
-    order = [READ, *(n for n in timer.seconds if n not in (READ, STACK, *batch_steps)), STACK]
-    order += dict.fromkeys(batch_steps)
-    costs = [OperatorCost(n, 1000 * timer.seconds[n] / images) for n in order]
+    costs = [OperatorCost(name, 1000 * timer.seconds[name] / images) for name in timer.seconds]
     whole = sum(cost.ms_per_image for cost in costs)
     return [
         *costs,
@@ -133,56 +127,52 @@ class _FirstBatches:
 
 
 class _Timer:
-    """Sums up CPU seconds under names."""
+    """Sums up CPU seconds under names, in the order of their first use."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.total = 0.0
 
-    def add(self, name: str, seconds: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+    def run(self, name: str, function: Callable, *arguments: Any) -> Any:
+        """Calls the function; its time, less what is timed inside, counts for `name`."""
+        self.seconds.setdefault(name, 0.0)
+        start, inside = time.process_time(), self.total
+        result = function(*arguments)
+        seconds = time.process_time() - start - (self.total - inside)
+        self.seconds[name] += seconds
         self.total += seconds
-
-    def wrap(self, name: str, operator: Callable) -> "_TimedOperator":
-        return _TimedOperator(name, operator, self)
-
-    def decode_only(self, image: Any, rng: np.random.Generator) -> Any:
-        """An operator that passes its input through, and decodes it with OpenCV beside."""
-        if not isinstance(image, np.ndarray):
-            start = time.process_time()
-            cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-            self.add(DECODE_ONLY, time.process_time() - start)
-        return image
-
-
-class _TimedOperator:
-    """An operator whose calls are timed."""
-
-    def __init__(self, name: str, operator: Callable, timer: _Timer):
-        self.name = name
-        self.operator = operator
-        self.timer = timer
-
-    def __call__(self, *arguments: Any) -> Any:
-        start = time.process_time()
-        result = self.operator(*arguments)
-        self.timer.add(self.name, time.process_time() - start)
         return result
 
 
 class _TimedDataset:
     """A dataset; what it spends outside its transforms counts as reading."""
 
-    def __init__(self, dataset: Any, timer: _Timer):
+    def __init__(self, dataset: Any, timer: _Timer, fused: bool):
         self._dataset = dataset
         self._timer = timer
+        self._fused = fused
+        self._pipeline = dataset.pipeline
+        dataset.pipeline = self._timed_pipeline
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dataset, name)
 
     def __getitem__(self, key: Any) -> Any:
-        start = time.process_time()
-        inner = self._timer.total
-        sample = self._dataset[key]
-        self._timer.add(READ, time.process_time() - start - (self._timer.total - inner))
-        return sample
+        return self._timer.run(READ, self._dataset.__getitem__, key)
+
+    def _timed_pipeline(self, key: Any) -> Callable:
+        pipeline = self._pipeline(key)
+        steps = pipeline.steps if self._fused else pipeline.operators
+
+        def apply(image: Any, rng: np.random.Generator) -> Any:
+            if not isinstance(image, np.ndarray):
+                self._timer.run(DECODE_ONLY, _decode_only, image)
+            for step in steps:
+                image = self._timer.run(_name(step), step, image, rng)
+            return image
+
+        return apply
+
+
+def _decode_only(data: bytes) -> None:
+    cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

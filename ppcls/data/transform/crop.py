@@ -8,6 +8,7 @@ import numpy as np
 
 from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability, Range
 from ppcls.data.transform.progress import stage
+from ppcls.data.transform.resample import Part
 from ppcls.data.transform.resize import Backend, Interpolation, Resizer, Size, width_height
 from ppcls.errors import DataError
 from ppcls.registry import TRANSFORMS
@@ -28,11 +29,18 @@ class CropImage:
         self.size = width_height(size)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        width, height = self.size
-        image_height, image_width = image.shape[:2]
-        _check_fits("CropImage", self.size, image)
-        left, top = (image_width - width) // 2, (image_height - height) // 2
+        left, top, width, height = self.part(image.shape[1], image.shape[0])
         return image[top : top + height, left : left + width]
+
+    def part(self, image_width: int, image_height: int) -> Part:
+        """What is cut out of an image of that size.
+
+        Raises:
+            DataError: the image is smaller.
+        """
+        _check_fits("CropImage", self.size, image_width, image_height)
+        width, height = self.size
+        return Part((image_width - width) // 2, (image_height - height) // 2, width, height)
 
 
 @TRANSFORMS.register()
@@ -77,7 +85,7 @@ class RandomCropImage:
         self.size = width_height(size)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        _check_fits("RandomCropImage", self.size, image)
+        _check_fits("RandomCropImage", self.size, image.shape[1], image.shape[0])
         width, height = self.size
         left = rng.integers(image.shape[1] - width + 1)
         top = rng.integers(image.shape[0] - height + 1)
@@ -118,11 +126,11 @@ class RandCropImage:
         self.scale = tuple(scale or (0.08, 1.0))
         self.ratio = tuple(ratio or (3 / 4, 4 / 3))
         self.use_log_aspect = use_log_aspect
-        self._resize = Resizer(interpolation, backend)
+        self.resize = Resizer(interpolation, backend)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         left, top, width, height = self.draw_box(image.shape[1], image.shape[0], rng)
-        return self._resize(image[top : top + height, left : left + width], self.size, rng)
+        return self.resize(image[top : top + height, left : left + width], self.size, rng)
 
     def at_epoch(self, epoch: int, epochs: int) -> "RandCropImage":
         """The operator of an epoch; see `ppcls.data.transform.progress`."""
@@ -241,8 +249,7 @@ class CropWithPadding:
         return hidden
 
 
-def _check_fits(operator: str, size: "tuple[int, int]", image: np.ndarray) -> None:
-    height, width = image.shape[:2]
+def _check_fits(operator: str, size: "tuple[int, int]", width: int, height: int) -> None:
     if width < size[0] or height < size[1]:
         raise DataError(
             f"{operator} cuts out {size[0]}x{size[1]} pixels, but the image has {width}x{height}; "

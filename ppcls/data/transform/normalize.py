@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from ppcls.config.types import Number
+from ppcls.data.transform.resample import Normalization
 from ppcls.errors import DataError
 from ppcls.registry import TRANSFORMS
 
@@ -43,14 +44,15 @@ class NormalizeImage:
         self.channel_axis = 0 if order == "chw" else 2
         self.dtype = np.float16 if output_fp16 else np.float32
         self.channel_num = channel_num
-        scale = np.float32(1.0 / 255.0 if scale is None else scale)
-        mean = np.array(mean or _IMAGENET_MEAN).astype(np.float32)
-        std = np.array(std or _IMAGENET_STD).astype(np.float32)
-        self._arithmetic = [(scale, mean[channel], std[channel]) for channel in range(3)]
+        self.normalization = Normalization(
+            np.float32(1.0 / 255.0 if scale is None else scale),
+            np.array(mean or _IMAGENET_MEAN).astype(np.float32),
+            np.array(std or _IMAGENET_STD).astype(np.float32),
+        )
         # What each of the 256 pixel values becomes: a look-up gives bit for bit what the
         # arithmetic gives, several times faster.
         values = np.arange(256, dtype=np.float32)
-        self._tables = [_normalize(values, *numbers) for numbers in self._arithmetic]
+        self._tables = [self._normalize(values, channel) for channel in range(3)]
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if image.shape[self.channel_axis] != 3:
@@ -69,16 +71,14 @@ class NormalizeImage:
             if image.dtype == np.uint8:
                 cv2.LUT(plane, self._tables[channel], normalized[channel])
             else:
-                normalized[channel] = _normalize(plane, *self._arithmetic[channel])
+                normalized[channel] = self._normalize(plane, channel)
         normalized[3:] = 0
         normalized = normalized.astype(self.dtype, copy=False)
         return normalized if self.channel_axis == 0 else normalized.transpose(1, 2, 0)
 
-
-def _normalize(
-    values: np.ndarray, scale: np.float32, mean: np.float32, std: np.float32
-) -> np.ndarray:
-    return (values * scale - mean) / std
+    def _normalize(self, values: np.ndarray, channel: int) -> np.ndarray:
+        scale, mean, std = self.normalization
+        return (values * scale - mean[channel]) / std[channel]
 
 
 @TRANSFORMS.register()

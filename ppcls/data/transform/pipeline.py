@@ -6,6 +6,7 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from ppcls.config.schema import Faults, check_component
+from ppcls.data.transform.fusion import fuse
 from ppcls.errors import ConfigError
 from ppcls.registry import TRANSFORMS, parse_spec
 
@@ -19,11 +20,15 @@ class Pipeline:
     Attributes:
         epochs: length of the training, for operators that change in its course (see
             `ppcls.data.transform.progress`); the loader sets it.
+        steps: what is really run, see `ppcls.data.transform.fusion`.
     """
 
     def __init__(self, operators: Sequence[Any]):
         self.operators = list(operators)
+        self.steps = fuse(self.operators)
         self.epochs = 1
+        #: ((epoch, epochs), pipeline) that `at_epoch` gave last.
+        self._of_epoch: Optional[tuple[tuple[int, int], Pipeline]] = None
 
     def __call__(
         self, image: Union[bytes, np.ndarray], rng: Optional[np.random.Generator] = None
@@ -40,20 +45,21 @@ class Pipeline:
         """
         if rng is None:
             rng = np.random.default_rng(0)
-        for operator in self.operators:
-            image = operator(image, rng)
+        for step in self.steps:
+            image = step(image, rng)
         return image
 
     def at_epoch(self, epoch: int) -> "Pipeline":
         """The pipeline of an epoch: this one, unless operators change in the course of training."""
-        if not any(hasattr(operator, "at_epoch") for operator in self.operators):
+        operators = [
+            operator.at_epoch(epoch, self.epochs) if hasattr(operator, "at_epoch") else operator
+            for operator in self.operators
+        ]
+        if all(new is old for new, old in zip(operators, self.operators)):
             return self
-        return Pipeline(
-            [
-                operator.at_epoch(epoch, self.epochs) if hasattr(operator, "at_epoch") else operator
-                for operator in self.operators
-            ]
-        )
+        if self._of_epoch is None or self._of_epoch[0] != (epoch, self.epochs):
+            self._of_epoch = (epoch, self.epochs), Pipeline(operators)
+        return self._of_epoch[1]
 
 
 def build_transforms(specs: "Sequence[Union[str, Mapping[str, Any]]]") -> Pipeline:

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from ppcls.config.types import PositiveInt, Probability
-from ppcls.data.transform.pillow import to_pillow
-from ppcls.errors import ConfigError
+from ppcls.data.transform.decode import MAX_PIXELS
+from ppcls.data.transform.resample import resize_as_pillow
+from ppcls.errors import ConfigError, DataError
 from ppcls.registry import TRANSFORMS
 
 Interpolation = Literal[
@@ -76,13 +77,17 @@ class Resizer:
         self, image: np.ndarray, size: "tuple[int, int]", rng: np.random.Generator
     ) -> np.ndarray:
         """`image` (H, W, C) at the size (width, height)."""
+        method = self.draw_method(rng)
+        if self.backend == "cv2":
+            return cv2.resize(image, size, interpolation=method)
+        return resize_as_pillow(image, size, method)
+
+    def draw_method(self, rng: np.random.Generator) -> int:
+        """The library's constant of the interpolation."""
         name = self.interpolation
         if name == "random":
             name = _RANDOM[rng.integers(len(_RANDOM))]
-        method = _METHODS[self.backend][name]
-        if self.backend == "cv2":
-            return cv2.resize(image, size, interpolation=method)
-        return np.asarray(to_pillow(image).resize(size, method))
+        return _METHODS[self.backend][name]
 
 
 @TRANSFORMS.register()
@@ -110,15 +115,29 @@ class ResizeImage:
             raise ConfigError("ResizeImage needs `size` or `resize_short`")
         self.size = width_height(size) if resize_short is None else None
         self.resize_short = resize_short
-        self._resize = Resizer(interpolation, backend)
+        self.resize = Resizer(interpolation, backend)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return self._resize(image, self.size or self._size_of(image), rng)
+        return self.resize(image, self.new_size(image), rng)
 
-    def _size_of(self, image: np.ndarray) -> "tuple[int, int]":
+    def new_size(self, image: np.ndarray) -> "tuple[int, int]":
+        """(width, height) that `image` is resized to.
+
+        Raises:
+            DataError: a very long and narrow image would become too large.
+        """
+        if self.size:
+            return self.size
         height, width = image.shape[:2]
         factor = float(self.resize_short) / min(width, height)
-        return round(width * factor), round(height * factor)
+        size = round(width * factor), round(height * factor)
+        if size[0] * size[1] > max(MAX_PIXELS, width * height):
+            raise DataError(
+                f"with its shorter side resized to {self.resize_short} the image of "
+                f"{width}x{height} pixels would have {size[0]}x{size[1]}, more than the limit of "
+                f"{MAX_PIXELS}; cut it"
+            )
+        return size
 
 
 @TRANSFORMS.register()

@@ -7,7 +7,6 @@ forms, which compute the same.
 
 import functools
 import hashlib
-import platform
 from pathlib import Path
 
 import paddle
@@ -15,6 +14,7 @@ import paddle
 from ppcls.errors import UserError
 from ppcls.utils.cache import cache_folder
 from ppcls.utils.logger import logger
+from ppcls.utils.processor import processor_features
 
 #: The C++ and CUDA sources.
 SOURCE_FOLDER = Path(__file__).parent
@@ -99,7 +99,7 @@ def library_path() -> Path:
             key.update(path.read_bytes())
     for part in (paddle.version.commit, str(paddle.is_compiled_with_cuda()), *_CXX_FLAGS):
         key.update(part.encode())
-    key.update(_processor().encode())
+    key.update(processor_features().encode())
     return cache_folder() / "native" / key.hexdigest()[:16] / _NAME / f"{_NAME}.so"
 
 
@@ -108,12 +108,3 @@ def _sources() -> "list[Path]":
     if paddle.is_compiled_with_cuda():
         sources.append(SOURCE_FOLDER / "local_aggregation_op.cu")
     return sources
-
-
-def _processor() -> str:
-    """What `-march=native` depends on; a home folder may be shared by different machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line for line in lines if line.startswith("flags")), platform.machine())
