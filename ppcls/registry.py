@@ -132,8 +132,35 @@ ARCHS = Registry(
     common="ppcls.arch.options:ArchOptions",
 )
 NECKS = Registry("neck", package="ppcls.arch.neck")
-LOSSES = Registry("loss", package="ppcls.loss")
-METRICS = Registry("metric", package="ppcls.metric")
+LOSSES = Registry(
+    "loss",
+    package="ppcls.loss",
+    refused=dict.fromkeys(
+        (
+            "CenterLoss",
+            "ContrastiveLoss",
+            "ContrastiveLoss_XBM",
+            "DCHLoss",
+            "DSHSDLoss",
+            "EmlLoss",
+            "LCDSHLoss",
+            "MSMLoss",
+            "NpairsLoss",
+            "PairwiseCosface",
+            "SupConLoss",
+            "TriHardLoss",
+            "TripletAngularMarginLoss",
+            "TripletLoss",
+            "TripletLossV2",
+        ),
+        RETRIEVAL,
+    ),
+)
+METRICS = Registry(
+    "metric",
+    package="ppcls.metric",
+    refused=dict.fromkeys(("Precisionk", "Recallk", "mINP"), RETRIEVAL),
+)
 OPTIMIZERS = Registry(
     "optimizer",
     package="ppcls.optimizer",

@@ -168,6 +168,9 @@ class MultiLabelMAP(Metric):
         return {"MultiLabelMAP": float(np.mean(precisions))} if precisions else {}
 
 
+METRICS.add("mAP", MultiLabelMAP)
+
+
 def _average_precision(scores: np.ndarray, labels: np.ndarray, map_type: str) -> float:
     """Average precision of one class; scores and labels (N,), at least one label is 1."""
     is_known = labels >= 0
