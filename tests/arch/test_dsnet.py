@@ -242,12 +242,14 @@ def test_recompute_gives_the_same_step(rate):
 
 
 def test_static_graph_trains_the_same():
-    eager = build_model(NANO)
-    static = build_model(NANO)
+    """In float64: eager and static form of a depth-wise convolution round differently."""
+    with golden.float64_by_default():
+        eager = build_model(NANO)
+        static = build_model(NANO)
     static.set_state_dict(eager.state_dict())
-    spec = paddle.static.InputSpec([None, 3, 64, 64])
+    spec = paddle.static.InputSpec([None, 3, 64, 64], dtype="float64")
     static = paddle.jit.to_static(static, input_spec=[spec], full_graph=True)
-    x = paddle.randn([3, 3, 64, 64])
+    x = paddle.randn([3, 3, 64, 64], dtype="float64")
     for model in (eager, static):
         model.train()
         (model(x) ** 2).mean().backward()
@@ -255,4 +257,4 @@ def test_static_graph_trains_the_same():
         if not ours.stop_gradient:
             scale = np.abs(ours.grad.numpy()).max()
             error = np.abs(theirs.grad.numpy() - ours.grad.numpy()).max()
-            assert error <= 1e-5 * scale + 1e-12, name
+            assert error <= 1e-6 * scale + 1e-15, name

@@ -31,6 +31,7 @@ from ppcls.arch.layers import (
     resize_bilinear,
     stochastic_depth_rates,
 )
+from ppcls.arch.layers.depthwise import DepthwiseConv2D
 from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ppcls.errors import ConfigError
 from ppcls.registry import ARCHS
@@ -104,13 +105,13 @@ class DualStreamBlock(nn.Layer):
         self.alignment = alignment and self.global_channels > 0 and self.local_channels > 0
         bias = None if qkv_bias else False
 
-        self.pos_embed = nn.Conv2D(channels, channels, 3, padding=1, groups=channels)
+        self.pos_embed = DepthwiseConv2D(channels, 3)
         self.norm1 = nn.BatchNorm2D(channels)
         self.conv1 = PointwiseConv2D(channels, channels)
         if self.local_channels:
             C_l = self.local_channels
             self.norm_conv1 = nn.BatchNorm2D(C_l)
-            self.conv = nn.Conv2D(C_l, C_l, 3, padding=1, groups=C_l)
+            self.conv = DepthwiseConv2D(C_l, 3)
         if self.global_channels:
             C_g = self.global_channels
             self.norm_sa1 = nn.LayerNorm(C_g)

@@ -30,6 +30,7 @@ from ppcls.arch.layers import (
     recompute,
     stochastic_depth_rates,
 )
+from ppcls.arch.layers.depthwise import DepthwiseConv2D
 from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ppcls.errors import ConfigError
 from ppcls.registry import ARCHS
@@ -302,8 +303,7 @@ class DWNet(Model):
                 return DynamicDepthwiseConv2D(channels, kernel_size, share_channels)
             if share_channels > 1:
                 return SharedDepthwiseConv2D(channels, kernel_size, share_channels)
-            padding = kernel_size // 2
-            return nn.Conv2D(channels, channels, kernel_size, padding=padding, groups=channels)
+            return DepthwiseConv2D(channels, kernel_size)
 
         self.layers = nn.LayerList()
         for stage, rates in enumerate(stochastic_depth_rates(drop_path_rate, depths)):

@@ -27,6 +27,7 @@ from ppcls.arch.layers import (
     resize_bicubic,
     stochastic_depth_rates,
 )
+from ppcls.arch.layers.depthwise import DepthwiseConv2D
 from ppcls.arch.layers.outlook_attention import OutlookAttention
 from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ppcls.errors import ConfigError, UserError
@@ -129,7 +130,7 @@ class DepthwiseMixer(nn.Layer):
     def __init__(self, channels: int, qkv_bias: bool = False, dropout: float = 0.0):
         super().__init__()
         self.v = nn.Linear(channels, channels, bias_attr=None if qkv_bias else False)
-        self.conv = nn.Conv2D(channels, channels, 3, padding=1, groups=channels)
+        self.conv = DepthwiseConv2D(channels, 3)
         self.proj = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(dropout)
 
