@@ -1,4 +1,4 @@
-"""CPU time at the start, and memory, of a list of a million files, in the main process and the workers.
+"""What a list of a million files costs: CPU time at the start, memory of all processes.
 
     python benchmarks/million_files.py [--images 1300000] [--workers 4] [--batches 200]
 

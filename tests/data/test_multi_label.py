@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pictures import RECIPE, write_dataset
 
+from ppcls.data.batch_transform.mix import mix_labels
 from ppcls.data.batching import BatchMaker
 from ppcls.data.dataset.multi_label import CsvMultiLabelDataset, MultiLabelDataset
 from ppcls.data.randomness import SampleKey
@@ -153,3 +154,10 @@ class TestCsv:
         assert missing.problems(class_num=2) == [
             f"{folder}/no.csv: cannot be read: No such file or directory"
         ]
+
+
+def test_mixing_leaves_unknown_labels_unknown():
+    rows = np.array([[1, 0, -1], [0, 0, 1]], dtype=np.float32)
+    mixed = mix_labels(rows, np.array([1, 0]), 0.75, class_num=3)
+    assert mixed.dtype == np.float32
+    assert mixed.tolist() == [[0.75, 0, -1], [0.25, 0, -1]]

@@ -23,10 +23,15 @@ def soft_labels(labels: np.ndarray, class_num: int) -> np.ndarray:
 
 
 def mix_labels(labels: np.ndarray, order: np.ndarray, weight: float, class_num: int) -> np.ndarray:
-    """`weight` of each label and the rest of the label of its partner, (B, class_num) float32."""
+    """`weight` of each label and the rest of the label of its partner, (B, class_num) float32.
+
+    -1 in a row of several labels means unknown; so is what it is mixed with.
+    """
     soft = soft_labels(labels, class_num)
     weight = np.float32(weight)
-    return weight * soft + (1 - weight) * soft[order]
+    mixed = weight * soft + (1 - weight) * soft[order]
+    mixed[(soft < 0) | (soft[order] < 0)] = -1
+    return mixed
 
 
 def mix_images(

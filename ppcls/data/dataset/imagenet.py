@@ -73,9 +73,9 @@ class ListedDataset(FileDataset):
         missing, checked = [], 0
         deadline = time.monotonic() + _SECONDS_FOR_FILES
         for first in range(_SWEEPS):
-            for index in range(first, len(self), _SWEEPS):
-                if not os.path.isfile(self.path(index)):
-                    missing.append(index)
+            for place, name in enumerate(self.names.every(_SWEEPS, first)):
+                if not os.path.isfile(os.path.join(self._folder, name)):
+                    missing.append(first + place * _SWEEPS)
                 checked += 1
                 if checked % 256 == 0 and time.monotonic() > deadline:
                     logger.warning(

@@ -6,7 +6,7 @@ all others one by one, with the same result.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
@@ -21,8 +21,7 @@ _MAX_DIGITS = 18
 _ROW_VALUES = {b"0": 0, b"1": 1, b"-1": -1}
 
 _IS_WHITE = np.isin(np.arange(256), list(b" \t\n\r\x0b\x0c"))
-_LINES_AT_ONCE = 2**17
-_BYTES_AT_ONCE = 2**24
+_BYTES_AT_ONCE = 2**20
 
 
 class _Lines(NamedTuple):
@@ -88,19 +87,26 @@ class ListFile:
         raise NotImplementedError
 
     def _parse(self, text: bytes) -> None:
-        data = np.frombuffer(text, dtype=np.uint8)
-        starts, stops = _line_bounds(text, data)
-        parts, wrong = [], []
-        for first in range(0, max(len(starts), 1), _LINES_AT_ONCE):
-            some = slice(first, first + _LINES_AT_ONCE)
-            lines = _Lines(text, data, starts[some], stops[some])
-            parts.append(self._read(lines, first + 1, wrong))
-        starts, stops, labels = (np.concatenate(arrays) for arrays in zip(*parts))
-        #: The paths, as written in the list.
-        self.names = PackedNames(text, starts, stops)
-        self.labels = labels
         total = text.count(b"\n") + (not text.endswith(b"\n"))
-        self.faults += list_first(wrong, self._describe, f"{len(wrong)} of {total} lines")
+        # Filled in place: a part at a time, so that little is needed beside them.
+        starts, stops = np.empty(total, dtype=np.int64), np.empty(total, dtype=np.int64)
+        labels = np.zeros(0, dtype=np.int64)
+        count = number = 0
+        wrong: list[tuple[int, bytes]] = []
+        for lines in _some_lines(text):
+            part = self._read(lines, number + 1, wrong)
+            number += len(lines.starts)
+            if not len(part[0]):
+                continue
+            if not count:
+                labels = np.empty((total, *part[2].shape[1:]), dtype=part[2].dtype)
+            some = slice(count, count + len(part[0]))
+            starts[some], stops[some], labels[some] = part
+            count = some.stop
+        #: The paths, as written in the list.
+        self.names = PackedNames(text, starts[:count], stops[:count])
+        self.labels = labels[:count]
+        self.faults += list_first(wrong, self._describe, f"{len(wrong)} of {number} lines")
 
     def _read(
         self, lines: _Lines, number: int, wrong: "list[tuple[int, bytes]]"
@@ -245,19 +251,20 @@ class MultiLabelList(ListFile):
         return is_plain, delimiters, labels
 
 
-def _line_bounds(text: bytes, data: np.ndarray) -> "tuple[np.ndarray, np.ndarray]":
-    """Places of the first byte of each line and of its end, without `\\n` or `\\r\\n`."""
-    ends = [
-        first + np.flatnonzero(data[first : first + _BYTES_AT_ONCE] == ord("\n"))
-        for first in range(0, len(data), _BYTES_AT_ONCE)
-    ]
-    begin = len(_BOM) if text.startswith(_BOM) else 0
-    if len(text) > begin and not text.endswith(b"\n"):
-        ends.append(np.array([len(text)]))
-    stops = np.concatenate([np.zeros(0, dtype=np.int64), *ends])
-    starts = np.concatenate([np.array([begin]), stops + 1])[: len(stops)]
-    has_return = data[np.maximum(stops - 1, 0)] == ord("\r") if len(data) else 0
-    return starts, np.maximum(stops - has_return, starts)
+def _some_lines(text: bytes) -> Iterator[_Lines]:
+    """All lines of a text, some at a time, without their ends `\\n` or `\\r\\n`."""
+    data = np.frombuffer(text, dtype=np.uint8)
+    first = len(_BOM) if text.startswith(_BOM) else 0
+    while first < len(text):
+        last = text.rfind(b"\n", first, first + _BYTES_AT_ONCE) + 1
+        last = last or text.find(b"\n", first) + 1 or len(text)
+        stops = first + np.flatnonzero(data[first:last] == ord("\n"))
+        if data[last - 1] != ord("\n"):
+            stops = np.append(stops, last)
+        starts = np.concatenate([[first], stops[:-1] + 1])
+        has_return = (stops > starts) & (data[np.maximum(stops - 1, 0)] == ord("\r"))
+        yield _Lines(text, data, starts, stops - has_return)
+        first = last
 
 
 def read_row(values: "Sequence[bytes]") -> "Optional[list[int]]":

@@ -1,7 +1,7 @@
 """Names of samples, without a Python object each."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -32,6 +32,12 @@ class PackedNames:
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def every(self, step: int, first: int) -> Iterator[str]:
+        """The names `first`, `first + step`, ...; faster than one by one."""
+        some = slice(first, None, step)
+        for start, end in zip(self.starts[some].tolist(), self.ends[some].tolist()):
+            yield os.fsdecode(self.text[start:end])
 
     def __getitem__(self, index: int) -> str:
         """The name, which need not be UTF-8 on the disk (see `os.fsdecode`)."""
