@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Optional
 
@@ -47,6 +48,8 @@ def main(
     parser.add_argument("--debug", action="store_true", help="show tracebacks of user errors")
     parsed = parser.parse_args(arguments)
     choose_libraries()
+    # Paddle says so at every import; it concerns only those who compile operators all day.
+    warnings.filterwarnings("ignore", message="No ccache found")
     debug = parsed.debug or bool(os.environ.get("PPCLS_DEBUG"))
     try:
         return module.run(parsed) or 0
