@@ -147,7 +147,7 @@ def test_leakage(folder):
     assert kinds(report) == {("Eval", "leakage"): 1}
     root = folder.root
     assert example(report, "leakage") == f"{root}/val/copy.jpg = {root}/train/4.jpg"
-    assert "1 of 7 images (14.3%)" in str(report)
+    assert "1 of 7 (14.3%)" in str(report)
 
 
 def test_duplicates_within_a_split(folder):

@@ -77,6 +77,7 @@ def test_folder(tmp_path, capsys):
     output = capsys.readouterr().out
     assert "images of 3 classes" in output
     assert ".txt (1)" in output
+    assert "Every image can be read; none is left out." in output
     assert ".png in no class folder (1)" in output
     assert lines(tmp_path / "label_list.txt") == ["0 a bird", "1 cat", "2 dog"]
     train, val = lines(tmp_path / "train_list.txt"), lines(tmp_path / "val_list.txt")
@@ -145,7 +146,7 @@ def test_folder_leaves_out_what_cannot_be_used(tmp_path, capsys):
     write_picture(tmp_path / "dog" / "both.png", seed=2)  # of cat/img 1.png
     assert prepare("folder", tmp_path) == 0
     output = capsys.readouterr().out
-    assert "5 images left out" in output
+    assert "Images left out: 5" in output
     left_out = dict(line.split("\t") for line in lines(tmp_path / "left_out.txt"))
     assert left_out["cat/broken.jpg"] == "the JPEG file is truncated; copy or download it again"
     assert left_out["cat/empty.png"] == "the file is empty"
@@ -160,7 +161,7 @@ def test_folder_leaves_out_what_cannot_be_used(tmp_path, capsys):
         *(f"dog/img {index}.png" for index in range(4)),
     ]
     assert prepare("folder", tmp_path, "--force", "--keep-duplicates") == 0
-    assert "2 images left out" in capsys.readouterr().out
+    assert "Images left out: 2" in capsys.readouterr().out
     assert prepare("folder", tmp_path, "--force", "--no-check") == 0
     assert not (tmp_path / "left_out.txt").exists()
 

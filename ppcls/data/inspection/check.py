@@ -139,14 +139,14 @@ def _list_faults(split: str, dataset: Any, class_num: int) -> Optional[Finding]:
         faults = dataset.problems(widest)
     if not faults:
         return None
-    message = "the list or the files have faults"
+    message = "faults of the list or of the files that hold the images"
     return Finding("error", "list", split, len(faults), message, faults)
 
 
 def _unreadable(split: str, dataset: Any, found: Survey) -> Optional[Finding]:
     if not found.unreadable:
         return None
-    message = f"{found.unreadable} of {len(dataset)} images cannot be read"
+    message = f"unreadable: {found.unreadable} of {len(dataset)} images"
     root = getattr(dataset, "image_root", None)
     if root is not None and not Path(root).is_dir():
         message += f"; image_root {root} is not a folder"

@@ -108,7 +108,7 @@ class Copies:
         ):
             if pairs:
                 examples = [text for _, text in sorted(pairs, reverse=True)[:KEPT_EXAMPLES]]
-                message = f"{len(pairs)} pairs of images of {which} look alike"
+                message = f"pairs of images of {which} that look alike: {len(pairs)}"
                 where = " and ".join(self.splits)
                 findings.append(Finding("warning", kind, where, len(pairs), message, examples))
         return findings
@@ -125,8 +125,8 @@ class Copies:
     def _leakage(self, split: str, tally: _Tally) -> Finding:
         total = len(self.datasets[split])
         message = (
-            f"{tally.count} of {total} images ({tally.count / total:.1%}) are in another split, "
-            "too; the score on them says nothing"
+            f"images that are in another split, too: {tally.count} of {total} "
+            f"({tally.count / total:.1%}); the score on them says nothing"
         )
         return Finding("error", "leakage", split, *_as_arguments(tally, message))
 
@@ -147,17 +147,17 @@ def _tally_within(members: "list[_Member]", repeated: _Tally, copied: _Tally) ->
 def _contradictions(where: str, tally: _Tally) -> "list[Finding]":
     if not tally.count:
         return []
-    message = f"{tally.count} identical images have different labels"
+    message = f"identical images with different labels: {tally.count}"
     return [Finding("error", "conflicting_labels", where, *_as_arguments(tally, message))]
 
 
 def _repetition(split: str, tally: _Tally) -> Finding:
-    message = f"{tally.count} lines name an image that an earlier line names"
+    message = f"images listed again: {tally.count}"
     return Finding("warning", "listed_twice", split, *_as_arguments(tally, message))
 
 
 def _duplication(split: str, tally: _Tally) -> Finding:
-    message = f"{tally.count} images are identical to an earlier one of the same split"
+    message = f"images identical to an earlier one of the split: {tally.count}"
     return Finding("warning", "duplicate", split, *_as_arguments(tally, message))
 
 

@@ -102,7 +102,8 @@ def signature(pixels: np.ndarray) -> Optional[np.ndarray]:
     Returns:
         (SIGNATURE_SIZE,) uint8, or None for an image without structure, whose bits are noise.
     """
-    small = cv2.cvtColor(_shrink(pixels, 9), cv2.COLOR_RGB2GRAY).astype(np.int16)
+    # Fractions of grey levels: rounded, many neighbours would be equal.
+    small = _shrink(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32), 9)
     if small.max() - small.min() < _LEAST_CONTRAST:
         return None
     bits = (small[:8, 1:] > small[:8, :-1], small[1:, :8] > small[:-1, :8])

@@ -40,7 +40,7 @@ def out_of_range(split: str, dataset: Any, class_num: int) -> Optional[Finding]:
         "label_out_of_range",
         split,
         len(outside),
-        f"{len(outside)} of {len(labels)} labels are outside 0..{class_num - 1} "
+        f"labels outside 0..{class_num - 1}: {len(outside)} of {len(labels)} "
         f"(Arch.class_num is {class_num})",
         first_examples(f"{dataset.path(i)}: label {labels[i]}" for i in outside),
     )
@@ -58,7 +58,7 @@ def empty_classes(
         "empty_class",
         split,
         len(empty),
-        f"{len(empty)} of {len(counts)} classes have no image: {ranges(empty)}",
+        f"classes without images: {len(empty)} of {len(counts)} ({ranges(empty)})",
         first_examples(name(class_id) for class_id in empty),
     )
 

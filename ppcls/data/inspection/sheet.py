@@ -21,6 +21,8 @@ from ppcls.registry import BATCH_TRANSFORMS
 _TILE, _LINE, _GAP, _HEADING = 112, 15, 6, 30
 #: Of the picture: two images with five draws each, side by side.
 _WIDTH = 12 * (_TILE + _GAP) + 3 * _GAP
+#: Pillow's font has Latin letters only.
+_LAST_DRAWN = 0x24F
 _INK, _GREY, _BACKGROUND = (30, 30, 30), (120, 120, 120), (255, 255, 255)
 
 
@@ -61,8 +63,12 @@ def draw_sheet(check: DatasetCheck, path: Path, images: int, draws: int) -> None
         draws: of each training image; other splits have one.
     """
 
+    def name(class_id: int) -> str:
+        text = check.class_name(class_id)
+        return text if max(map(ord, text), default=0) <= _LAST_DRAWN else f"class {class_id}"
+
     def describe(label: Any) -> str:
-        return label_text(label, check.class_name)
+        return label_text(label, name)
 
     parts = []
     for split, dataset in check.datasets.items():

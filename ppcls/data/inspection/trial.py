@@ -35,7 +35,7 @@ def try_transforms(
             size = max(size or (0, 0), (image.shape[2], image.shape[1]))
     if not faults:
         return size, None
-    message = "transform_ops fail on images that can be read"
+    message = "transform_ops that fail on readable images"
     return size, Finding("error", "transform", split, len(faults), message, faults)
 
 

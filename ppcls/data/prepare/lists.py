@@ -110,6 +110,7 @@ class Prepared:
     label_map: Optional[Path]
     ignored: "Counter[str]" = field(default_factory=Counter)
     left_out: "dict[str, str]" = field(default_factory=dict)
+    was_checked: bool = False
 
     @property
     def train(self) -> int:
@@ -129,19 +130,21 @@ class Prepared:
         )
 
     def describe_losses(self) -> str:
-        """What is not in the lists and why; empty if everything is."""
+        """What is not in the lists, and why."""
         lines = []
         if self.left_out:
-            lines.append(f"{len(self.left_out)} images left out:")
+            lines.append(f"Images left out: {len(self.left_out)}")
             first = list(self.left_out.items())[:_SHOWN]
             lines += [f"  {name}: {reason}" for name, reason in first]
             if len(self.left_out) > _SHOWN:
                 lines.append(f"  ... all of them are in {self.folder / LEFT_OUT}")
+        elif self.was_checked:
+            lines.append("Every image can be read; none is left out.")
         if self.ignored:
             by_suffix = ", ".join(
                 f"{suffix or 'no suffix'} ({count})" for suffix, count in self.ignored.most_common()
             )
-            lines.append(f"files that are no images by their names: {by_suffix}")
+            lines.append(f"Files that are no images by their names: {by_suffix}")
         return "\n".join(lines)
 
     def describe_classes(self) -> str:
@@ -232,6 +235,7 @@ def write_lists(images: Images, options: ListOptions) -> Prepared:
         label_map=folder / LABEL_LIST,
         ignored=images.ignored,
         left_out=images.left_out,
+        was_checked=options.check,
     )
 
 
