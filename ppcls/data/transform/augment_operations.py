@@ -7,8 +7,10 @@ the first published code); under `...Increasing` names they do. Published code k
 a level to the bits that Posterize keeps; each has its name here.
 """
 
+import math
 from typing import Callable, Optional
 
+import cv2
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
@@ -16,6 +18,7 @@ Color = "tuple[int, int, int]"
 
 _BLACK = (0, 0, 0)
 _BILINEAR, _BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+_FLAGS = {_BILINEAR: cv2.INTER_LINEAR, _BICUBIC: cv2.INTER_CUBIC}
 
 
 class Draw:
@@ -52,15 +55,25 @@ class Draw:
             return self._resample
         return _BILINEAR if self.rng.random() < 0.5 else _BICUBIC
 
-    def affine(self, image: Image.Image, a: float, b: float, c: float, d: float) -> Image.Image:
-        """The image whose pixel (x, y) is the old (x + a y + b, y + c x + d)."""
-        return image.transform(
-            image.size,
-            Image.Transform.AFFINE,
-            (1, a, b, c, 1, d),
-            resample=self.resample(),
-            fillcolor=self.fill,
+    def affine(self, image: Image.Image, matrix: "tuple[float, ...]") -> Image.Image:
+        """The image whose point (x, y) is the old (a x + b y + c, d x + e y + f).
+
+        Coordinates are those of Pillow, where the first pixel reaches from 0 to 1. OpenCV
+        interpolates, twice as fast as Pillow and, on photos, about one level of 255 from it.
+        """
+        resample = self.resample()
+        if resample == Image.Resampling.NEAREST:
+            return image.transform(
+                image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=self.fill
+            )
+        a, b, c, d, e, f = matrix
+        # OpenCV counts from the centre of the first pixel.
+        indices = np.array([[a, b, c + (a + b - 1) / 2], [d, e, f + (d + e - 1) / 2]])
+        flags = cv2.WARP_INVERSE_MAP | _FLAGS[resample]
+        pixels = cv2.warpAffine(
+            np.asarray(image), indices, image.size, flags=flags, borderValue=self.fill
         )
+        return Image.fromarray(pixels)
 
 
 Operation = Callable[[Image.Image, float, Draw], Image.Image]
@@ -80,20 +93,20 @@ def _posterize(image: Image.Image, bits: int) -> Image.Image:
 
 def _translate_x(image: Image.Image, level: float, draw: Draw) -> Image.Image:
     pixels = draw.signed(level * draw.translate_fraction) * image.width
-    return draw.affine(image, 0, pixels, 0, 0)
+    return draw.affine(image, (1, 0, pixels, 0, 1, 0))
 
 
 def _translate_y(image: Image.Image, level: float, draw: Draw) -> Image.Image:
     pixels = draw.signed(level * draw.translate_fraction) * image.height
-    return draw.affine(image, 0, 0, 0, pixels)
+    return draw.affine(image, (1, 0, 0, 0, 1, pixels))
 
 
 def _translate_x_pixels(image: Image.Image, level: float, draw: Draw) -> Image.Image:
-    return draw.affine(image, 0, draw.signed(level * draw.translate_pixels), 0, 0)
+    return draw.affine(image, (1, 0, draw.signed(level * draw.translate_pixels), 0, 1, 0))
 
 
 def _translate_y_pixels(image: Image.Image, level: float, draw: Draw) -> Image.Image:
-    return draw.affine(image, 0, 0, 0, draw.signed(level * draw.translate_pixels))
+    return draw.affine(image, (1, 0, 0, 0, 1, draw.signed(level * draw.translate_pixels)))
 
 
 def _cutout(image: Image.Image, half: int, fill: Color, draw: Draw) -> Image.Image:
@@ -104,9 +117,19 @@ def _cutout(image: Image.Image, half: int, fill: Color, draw: Draw) -> Image.Ima
     return image
 
 
+def _shear_x(image: Image.Image, level: float, draw: Draw) -> Image.Image:
+    return draw.affine(image, (1, draw.signed(0.3 * level), 0, 0, 1, 0))
+
+
+def _shear_y(image: Image.Image, level: float, draw: Draw) -> Image.Image:
+    return draw.affine(image, (1, 0, 0, draw.signed(0.3 * level), 1, 0))
+
+
 def _rotate(image: Image.Image, level: float, draw: Draw) -> Image.Image:
-    degrees = draw.signed(30 * level)
-    return image.rotate(degrees, resample=draw.resample(), fillcolor=draw.fill)
+    angle = math.radians(draw.signed(30 * level))
+    cos, sin = math.cos(angle), math.sin(angle)
+    x, y = image.width / 2, image.height / 2
+    return draw.affine(image, (cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y))
 
 
 def _enhance(kind: type) -> Operation:
@@ -142,8 +165,8 @@ OPERATIONS: "dict[str, Operation]" = {
     "BrightnessIncreasing": _enhance_increasing(ImageEnhance.Brightness),
     "Sharpness": _enhance(ImageEnhance.Sharpness),
     "SharpnessIncreasing": _enhance_increasing(ImageEnhance.Sharpness),
-    "ShearX": lambda image, level, draw: draw.affine(image, draw.signed(0.3 * level), 0, 0, 0),
-    "ShearY": lambda image, level, draw: draw.affine(image, 0, 0, draw.signed(0.3 * level), 0),
+    "ShearX": _shear_x,
+    "ShearY": _shear_y,
     "TranslateX": _translate_x_pixels,
     "TranslateY": _translate_y_pixels,
     "TranslateXRel": _translate_x,
