@@ -191,7 +191,13 @@ SAMPLERS = Registry(
     package="ppcls.data.sampler",
     runtime=("dataset", "seed", "rank", "world_size"),
     refused=dict.fromkeys(
-        ("DistributedRandomIdentitySampler", "MetaBINSampler", "PKSampler"), RETRIEVAL
+        (
+            "DistributedRandomIdentitySampler",
+            "DomainShuffleBatchSampler",
+            "NaiveIdentityBatchSampler",
+            "PKSampler",
+        ),
+        RETRIEVAL,
     ),
 )
 TRANSFORMS = Registry("transform", package="ppcls.data.transform")

@@ -122,7 +122,20 @@ class TestFolders:
 
     def test_a_folder_that_is_no_class(self, archive):
         problems = make(archive, label="folder", classes=["cat", "emu"]).problems(class_num=2)
-        assert problems == [f"{archive}/./data/train/dog/a.jpg: its folder is not one of `classes`"]
+        assert problems == [f"{archive}/./data/train/dog/a.jpg: not in the folder of a class"]
+
+    def test_an_image_in_no_folder(self, tmp_path):
+        write_tar(tmp_path / "a.tar", {"cat/a.jpg": picture(0), "b.jpg": picture(1)})
+        dataset = make(tmp_path, label="folder")
+        assert dataset.class_names == ["cat"]
+        assert dataset.problems(class_num=1) == [
+            f"{tmp_path}/a.tar/b.jpg: not in the folder of a class"
+        ]
+
+    def test_hidden_files_do_not_count(self, tmp_path):
+        write_tar(tmp_path / "a.tar", {"cat/._a.jpg": b"of macOS", "cat/a.jpg": picture(0)})
+        dataset = make(tmp_path, label="folder")
+        assert [dataset.path(i) for i in range(len(dataset))] == [f"{tmp_path}/a.tar/cat/a.jpg"]
 
 
 class TestIndex:

@@ -70,6 +70,8 @@ def build_index(path: Path) -> TarIndex:
     classes: dict[bytes, int] = {}
     with open(path, "rb", buffering=0) as file:
         for member in _members(path, file):
+            if os.path.basename(member.name).startswith("."):
+                continue  # What macOS packs beside every file, for one.
             if is_image_name(member.name):
                 names.append(os.fsencode(member.name))
                 offsets.append(member.offset_data)

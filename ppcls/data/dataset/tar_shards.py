@@ -134,14 +134,14 @@ class TarShardDataset(ImageDataset):
         for index in range(len(self)):
             folder = os.path.basename(os.path.dirname(self._name(index)))
             numbers[index] = found.setdefault(folder, len(found))
-        self.class_names = list(classes or sorted(found))
+        self.class_names = list(classes or sorted(name for name in found if name))
         labels = {name: label for label, name in enumerate(self.class_names)}
         label_of_number = np.array([labels.get(name, -1) for name in found], dtype=np.int64)
         self.labels = label_of_number[numbers]
         strange = np.flatnonzero(self.labels < 0)
         self.faults += list_first(
             strange,
-            lambda index: f"{self.path(index)}: its folder is not one of `classes`",
+            lambda index: f"{self.path(index)}: not in the folder of a class",
             f"{len(strange)} of {len(self)} images",
         )
 
