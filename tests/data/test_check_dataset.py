@@ -1,8 +1,10 @@
 """`tools/check_dataset.py`: real files with one fault each, and all faults at once."""
 
+import io
 import json
 import os
 import signal
+import tarfile
 
 import numpy as np
 import pytest
@@ -454,3 +456,33 @@ def test_folders_and_pixels_without_files(tmp_path, photos):
     report = DatasetCheck({"Train": section}, 2).run(jobs=0)
     assert kinds(report) == {("Train", "duplicate"): 1}
     assert report.splits["Train"]["formats"] == {"array": 6}
+
+
+def test_tar_files(tmp_path, photos):
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        for index, content in enumerate([*photos[:3], photos[0], photos[4][:900]]):
+            for name, data in ((f"{index}.jpg", content), (f"{index}.cls", b"%d" % (index % 2))):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    section = {"dataset": {"name": "TarShardDataset", "shards": str(tmp_path / "photos.tar")}}
+    report = DatasetCheck({"Train": section}, 2).run(jobs=2)
+    assert kinds(report) == {
+        ("Train", "unreadable"): 1,
+        ("Train", "conflicting_labels"): 2,
+        ("Train", "duplicate"): 1,
+    }
+    assert example(report, "unreadable").startswith(f"{tmp_path}/photos.tar/4.jpg: the JPEG file")
+    section = {"dataset": {"name": "TarShardDataset", "shards": str(tmp_path / "no.tar")}}
+    report = DatasetCheck({"Train": section}, 2).run(jobs=0)
+    assert "no.tar: no such tar file" in example(report, "list")
+
+
+def test_a_dataset_that_cannot_be_built_does_not_hide_the_others(folder):
+    sections = folder.sections()
+    sections["Train"]["dataset"]["name"] = "MultiScaleDataset"
+    sections["Train"]["dataset"]["transform_ops"] = [{"DecodeImage": {}}]
+    folder.add("val", "empty.jpg", b"", 1)
+    folder.sections()
+    report = DatasetCheck(sections, CLASSES).run(jobs=0)
+    assert kinds(report) == {("Train", "dataset"): 1, ("Eval", "unreadable"): 1}

@@ -38,6 +38,7 @@ class DatasetCheck:
         class_num: number of outputs of the model.
         label_names: names of classes by id, as far as known.
         seed: of everything random.
+        epochs: length of the training, for transforms that change in its course.
         output_dir: `Global.output_dir`.
     """
 
@@ -47,6 +48,7 @@ class DatasetCheck:
         class_num: int,
         label_names: Optional[Mapping[int, str]] = None,
         seed: int = 0,
+        epochs: int = 1,
         output_dir: str = "./output",
     ):
         self.sections = sections
@@ -58,11 +60,13 @@ class DatasetCheck:
         self.surveys: dict[str, Survey] = {}
         for split, section in sections.items():
             try:
-                self.datasets[split] = DATASETS.build(section["dataset"], seed=seed)
+                dataset = DATASETS.build(section["dataset"], seed=seed)
             except (UserError, OSError) as error:
                 self._add(Finding("error", "dataset", split, 1, str(error)))
-        for dataset in self.datasets.values():
-            for class_id, name in enumerate(getattr(dataset, "class_names", None) or ()):
+                continue
+            dataset.transform.epochs = epochs
+            self.datasets[split] = dataset
+            for class_id, name in enumerate(dataset.class_names or ()):
                 self.label_names.setdefault(class_id, name)
 
     def class_name(self, class_id: int) -> str:
@@ -196,6 +200,7 @@ def check_of_config(config: Mapping[str, Any], splits: Sequence[str]) -> Dataset
         class_num_of(config["Arch"]) or _DEFAULT_CLASS_NUM,
         _label_names(config),
         options.seed,
+        options.epochs,
         options.output_dir,
     )
 
