@@ -1,9 +1,12 @@
 """Read every image of a configuration's datasets, report faults, draw what the model sees."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ppcls.commands import add_config_arguments
+from ppcls.commands.prepare_dataset import cpu_count, print_any_name, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,21 +14,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--splits", nargs="+", default=["Train", "Eval"], help="which to check (Train Eval)"
     )
-    parser.add_argument("--jobs", type=int, help="worker processes (one per CPU)")
+    parser.add_argument("--jobs", type=whole_number, help="worker processes (one per CPU)")
     parser.add_argument(
         "--output", type=Path, help="folder of the report (Global.output_dir/dataset_check)"
     )
     parser.add_argument(
-        "--sheet", type=int, default=16, help="images per split in the picture (16); 0 for none"
+        "--sheet",
+        type=whole_number,
+        default=16,
+        help="images per split in the picture (16); 0 for none",
     )
-    parser.add_argument("--draws", type=int, default=5, help="draws of each training image (5)")
+    parser.add_argument(
+        "--draws", type=whole_number, default=5, help="draws of each training image (5)"
+    )
     parser.add_argument(
         "--near-duplicates", action="store_true", help="also find images that look alike"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ppcls.commands.prepare_dataset import cpu_count, print_any_name
     from ppcls.config import load_config
 
     print_any_name()
@@ -33,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ppcls.data.inspection.check import check_of_config, write_report
     from ppcls.data.inspection.sheet import draw_sheet
 
-    check = check_of_config(config, arguments.splits)
+    check = check_of_config(config, arguments.splits, _label_names(config))
     folder = arguments.output or Path(check.output_dir) / "dataset_check"
     jobs = cpu_count() if arguments.jobs is None else arguments.jobs
     report = check.run(jobs, arguments.near_duplicates)
@@ -49,3 +56,16 @@ def run(arguments: argparse.Namespace) -> int:
     if report.sheet:
         print(f"What the model sees: {folder / report.sheet}")
     return 1 if errors else 0
+
+
+def _label_names(config: Mapping[str, Any]) -> "dict[int, str]":
+    """What `Infer.PostProcess.class_id_map_file` says; nothing if there is no such file."""
+    from ppcls.inference.postprocess import read_label_names
+    from ppcls.registry import parse_spec
+
+    spec = (config.get("Infer") or {}).get("PostProcess")
+    arguments = parse_spec(spec)[1] if spec else {}
+    path = arguments.get("class_id_map_file")
+    if not path or not Path(path).is_file():
+        return {}
+    return read_label_names(path, arguments.get("delimiter") or " ")

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="with --output: take validation from training, keep the test files for the test",
     )
-    idx.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    idx.add_argument("--seed", type=whole_number, default=0, help="of the split (0)")
     idx.add_argument("--force", action="store_true", help="replace lists that exist")
 
     digits = sources.add_parser("digits", help="the handwritten digits of scikit-learn")
@@ -57,7 +57,7 @@ def _add_list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="folder of the lists (that of the images)")
     parser.add_argument("--val-fraction", type=_share, default=0.2, help="for validation (0.2)")
     parser.add_argument("--test-fraction", type=_share, default=0.0, help="for the test (0)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of the split (0)")
     parser.add_argument("--force", action="store_true", help="replace lists that exist")
     parser.add_argument(
         "--no-check",
@@ -65,7 +65,9 @@ def _add_list_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not decode the images; unreadable ones and copies are listed like any other",
     )
     parser.add_argument("--keep-duplicates", action="store_true", help="list identical images, too")
-    parser.add_argument("--jobs", type=int, help="worker processes that decode (one per CPU)")
+    parser.add_argument(
+        "--jobs", type=whole_number, help="worker processes that decode (one per CPU)"
+    )
 
 
 def _share(text: str) -> float:
@@ -76,6 +78,13 @@ def _share(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, received {text}")
     return value
+
+
+def whole_number(text: str) -> int:
+    """The type of arguments that count something."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, received {text}")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> "Prepared":
     from ppcls.data import prepare
+    from ppcls.inference.postprocess import read_label_names
 
     if arguments.source == "digits":
         return prepare.prepare_digits(arguments.output)
@@ -100,7 +110,11 @@ def _prepare(arguments: argparse.Namespace) -> "Prepared":
             overwrite=arguments.force,
             check=False,
         )
-        return prepare.prepare_idx(arguments.root, options, arguments.prefix)
+        label_map = arguments.root / "label_list.txt"
+        if not label_map.is_file():
+            return prepare.prepare_idx(arguments.root, options, arguments.prefix)
+        names = read_label_names(label_map)
+        return prepare.prepare_idx(arguments.root, options, arguments.prefix, label_map, names)
     options = _list_options(arguments)
     if arguments.source == "folder":
         return prepare.prepare_folder(arguments.root, options)

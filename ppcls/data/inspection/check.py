@@ -22,8 +22,7 @@ from ppcls.data.inspection.survey import Survey, survey
 from ppcls.data.inspection.trial import try_transforms
 from ppcls.data.transform.decode import DecodeImage, decode_image
 from ppcls.errors import ConfigError, UserError
-from ppcls.inference.postprocess import read_label_names
-from ppcls.registry import DATASETS, parse_spec
+from ppcls.registry import DATASETS
 from ppcls.utils.atomic import write_text
 
 #: What models have where the configuration says nothing.
@@ -115,9 +114,10 @@ class DatasetCheck:
             "readable": int(found.is_readable.sum()),
             "seconds": round(found.seconds, 3),
             "images_per_second": round(len(dataset) / max(found.seconds, 1e-9), 1),
-            "images_of_class": {
-                self.class_name(class_id): int(count) for class_id, count in enumerate(counts)
-            },
+            "classes": [
+                {"id": class_id, "name": self.class_name(class_id), "images": int(count)}
+                for class_id, count in enumerate(counts)
+            ],
             "balance": balance(counts, self.class_name),
             **_size_statistics(found, input_size),
         }
@@ -181,8 +181,10 @@ def _size_statistics(found: Survey, input_size: "Optional[tuple[int, int]]") -> 
     return statistics
 
 
-def check_of_config(config: Mapping[str, Any], splits: Sequence[str]) -> DatasetCheck:
-    """The check of the splits that a configuration has.
+def check_of_config(
+    config: Mapping[str, Any], splits: Sequence[str], label_names: Mapping[int, str]
+) -> DatasetCheck:
+    """The check of the splits that a configuration has; see `DatasetCheck`.
 
     Raises:
         ConfigError: it has none of them.
@@ -198,7 +200,7 @@ def check_of_config(config: Mapping[str, Any], splits: Sequence[str]) -> Dataset
     return DatasetCheck(
         sections,
         class_num_of(config["Arch"]) or _DEFAULT_CLASS_NUM,
-        _label_names(config),
+        label_names,
         options.seed,
         options.epochs,
         options.output_dir,
@@ -209,16 +211,6 @@ def write_report(report: Report, path: Path) -> None:
     """Writes the report as JSON."""
     # ASCII, because names of files need not be UTF-8.
     write_text(path, json.dumps(report.to_json(), indent=2) + "\n")
-
-
-def _label_names(config: Mapping[str, Any]) -> "dict[int, str]":
-    """What `Infer.PostProcess.class_id_map_file` says; nothing if there is no such file."""
-    spec = (config.get("Infer") or {}).get("PostProcess")
-    arguments = parse_spec(spec)[1] if spec else {}
-    path = arguments.get("class_id_map_file")
-    if not path or not Path(path).is_file():
-        return {}
-    return read_label_names(path, arguments.get("delimiter") or " ")
 
 
 def class_num_of(arch: Any) -> Optional[int]:

@@ -33,22 +33,16 @@ class Tile(NamedTuple):
     text: str
 
 
-class Row(NamedTuple):
-    """Tiles that belong together, side by side: an image and its draws."""
-
-    tiles: "list[Tile]"
-
-
 class Part(NamedTuple):
-    """A heading and what stands under it."""
+    """A heading and what stands under it: rows of tiles that stay together."""
 
     heading: str
-    rows: "list[Row]"
+    rows: "list[list[Tile]]"
 
     @property
     def row_height(self) -> int:
         """A tile, the lines of text under it, and a gap."""
-        texts = [tile.text for row in self.rows for tile in row.tiles]
+        texts = [tile.text for row in self.rows for tile in row]
         lines = max([text.count("\n") + 1 for text in texts], default=0)
         return _TILE + lines * _LINE + 2 * _GAP
 
@@ -75,7 +69,8 @@ def draw_sheet(check: DatasetCheck, path: Path, images: int, draws: int) -> None
         indices = choose_images(dataset.labels, check.surveys[split], images, check.seed)
         if not indices:
             continue
-        parts.append(draw_part(split, dataset, indices, draws if split == "Train" else 1, describe))
+        epochs = draws if split == "Train" else 1
+        parts.append(draw_part(split, dataset, indices, epochs, check.seed, describe))
         section = check.sections[split]
         specs = section.get("batch_transform_ops") or dataset.batch_transform_ops
         operators = [
@@ -104,7 +99,9 @@ def choose_images(labels: np.ndarray, found: Survey, count: int, seed: int) -> "
         return sorted(order[:count].tolist())
     of_class: dict[int, list[int]] = {}
     for index in order:
-        of_class.setdefault(int(labels[index]), []).append(int(index))
+        members = of_class.setdefault(int(labels[index]), [])
+        if len(members) < count:
+            members.append(int(index))
     chosen: list[int] = []
     for turn in range(count):
         turns = [of_class[label][turn] for label in sorted(of_class) if turn < len(of_class[label])]
@@ -115,7 +112,12 @@ def choose_images(labels: np.ndarray, found: Survey, count: int, seed: int) -> "
 
 
 def draw_part(
-    split: str, dataset: Any, indices: Sequence[int], draws: int, describe: Callable[[Any], str]
+    split: str,
+    dataset: Any,
+    indices: Sequence[int],
+    draws: int,
+    seed: int,
+    describe: Callable[[Any], str],
 ) -> Part:
     """The images beside what the transforms make of them in the first epochs.
 
@@ -123,16 +125,17 @@ def draw_part(
         draws: number of epochs; each draw is exactly what training would show.
         describe: the name of a label.
     """
+    make = BatchMaker(dataset, [], seed)
     rows = []
     for index in indices:
         tiles = [Tile(examine(dataset.read(index))[1], describe(dataset.label(index)))]
         for epoch in range(draws):
             try:
-                image = dataset[SampleKey(epoch, index)].image
-                tiles.append(Tile(displayable(image, dataset), f"epoch {epoch + 1}"))
+                (images, *_), _ = make([SampleKey(epoch, index)])
+                tiles.append(Tile(displayable(images[0], dataset), f"epoch {epoch + 1}"))
             except DataError:
                 tiles.append(Tile(None, "cannot be transformed"))
-        rows.append(Row(tiles))
+        rows.append(tiles)
     epochs = "the first epoch" if draws == 1 else f"the first {draws} epochs"
     return Part(f"{split}: each image, then as the model sees it in {epochs}", rows)
 
@@ -153,8 +156,7 @@ def draw_batch(
     except DataError as error:
         return Part(f"{split}: no batch can be made: {error}", [])
     rows = [
-        Row([Tile(displayable(image, dataset), describe(label))])
-        for image, label in zip(images, labels)
+        [Tile(displayable(image, dataset), describe(label))] for image, label in zip(images, labels)
     ]
     return Part(f"{split}: a batch after {names}", rows)
 
@@ -192,7 +194,7 @@ def write_sheet(parts: "Sequence[Part]", path: Path) -> None:
     for part, (top, rows) in zip(parts, places):
         draw.text((_GAP, top + 8), part.heading, fill=_INK, font=heading_font)
         for row, (left, row_top) in zip(part.rows, rows):
-            for number, tile in enumerate(row.tiles):
+            for number, tile in enumerate(row):
                 x = left + number * (_TILE + _GAP)
                 if tile.pixels is not None:
                     _paste(sheet, tile.pixels, x, row_top)
@@ -211,7 +213,7 @@ def _arrange(parts: "Sequence[Part]") -> "tuple[list[Any], int]":
         top += _HEADING
         rows = []
         for row in part.rows:
-            width = len(row.tiles) * (_TILE + _GAP) + _GAP
+            width = len(row) * (_TILE + _GAP) + _GAP
             if left > _GAP and left + width > _WIDTH:
                 left, top = _GAP, top + part.row_height
             rows.append((left, top))

@@ -4,6 +4,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from ppcls.data.batching import BatchMaker
 from ppcls.data.inspection.findings import Finding
 from ppcls.data.inspection.survey import Survey
 from ppcls.data.randomness import SampleKey
@@ -22,17 +23,18 @@ def try_transforms(
         (width, height) of what the model reads, None if no image can be transformed; and a
         finding if one cannot.
     """
+    make = BatchMaker(dataset, [], seed)
     size = None
     faults = []
     for index in unusual_images(found, seed):
         for draw in range(_DRAWS):
             try:
-                image = dataset[SampleKey(draw, index)].image
+                (images, *_), _ = make([SampleKey(draw, index)])
             except DataError as error:
                 faults.append(str(error))
                 break
             # Multi-scale training reads several sizes: the largest counts.
-            size = max(size or (0, 0), (image.shape[2], image.shape[1]))
+            size = max(size or (0, 0), (images.shape[3], images.shape[2]))
     if not faults:
         return size, None
     message = "transform_ops that fail on readable images"

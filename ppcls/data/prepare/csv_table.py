@@ -7,7 +7,6 @@ One column of texts, several labels joined by a separator, or one column per cla
 """
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ class CsvOptions:
     Args:
         image_root: folder that image names are relative to; None is the table's.
         image_column: column of image names; None is the first.
-        label_columns: one column of texts, or one per class; None is all other columns.
+        label_columns: one column of texts, or one per class; none is all other columns.
         part_column: column that says train, val or test.
         suffix: appended to image names, e.g. ".jpg".
         separator: between labels in a column of texts.
@@ -181,4 +180,4 @@ def _parts(table: Path, rows: _Rows, column: int) -> np.ndarray:
 def _refuse(faults: "list[str]") -> None:
     if faults:
         more = [f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-        raise DataError(os.linesep.join(faults[:_SHOWN] + more))
+        raise DataError("\n".join(faults[:_SHOWN] + more))

@@ -1,5 +1,6 @@
 """MNIST, Fashion-MNIST and their like: images and labels in IDX files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -8,7 +9,6 @@ import numpy as np
 from ppcls.data.dataset.idx import IdxDataset
 from ppcls.data.inspection.labels import class_counts
 from ppcls.data.prepare.lists import (
-    LABEL_LIST,
     Images,
     ListOptions,
     Prepared,
@@ -29,7 +29,13 @@ class _Pair(NamedTuple):
     data: IdxDataset
 
 
-def prepare_idx(folder: Path, options: ListOptions, prefix: str = "") -> Prepared:
+def prepare_idx(
+    folder: Path,
+    options: ListOptions,
+    prefix: str = "",
+    label_map: Optional[Path] = None,
+    label_names: Optional[Mapping[int, str]] = None,
+) -> Prepared:
     """Finds the training and test files in a folder, and checks them.
 
     `IdxDataset` reads them as they are, with the test files for validation. With
@@ -38,8 +44,10 @@ def prepare_idx(folder: Path, options: ListOptions, prefix: str = "") -> Prepare
 
     Args:
         folder: holds `...train-images-idx3-ubyte`, `...train-labels-idx1-ubyte` and the same of
-            `t10k` or `test`, plain or with gzip; and may hold `label_list.txt`.
+            `t10k` or `test`, plain or with gzip.
         prefix: how their names begin, if there are several sets.
+        label_map: file that names the classes, if there is one.
+        label_names: what it says; the others are called by their numbers.
 
     Raises:
         DataError: a file is missing, ambiguous or broken, or lists exist.
@@ -50,8 +58,9 @@ def prepare_idx(folder: Path, options: ListOptions, prefix: str = "") -> Prepare
         TRAIN: _find(folder, prefix, ("train",)),
         VAL: _find(folder, prefix, ("t10k", "test")),
     }
-    highest = max(int(pair.data.labels.max()) for pair in pairs.values())
-    classes = _class_names(folder, highest + 1)
+    names = label_names or {}
+    highest = max([*names, *(int(pair.data.labels.max()) for pair in pairs.values())])
+    classes = [names.get(class_id, str(class_id)) for class_id in range(highest + 1)]
     if options.output is not None:
         return _write_images(pairs, classes, options.output, options)
     datasets = {
@@ -69,7 +78,7 @@ def prepare_idx(folder: Path, options: ListOptions, prefix: str = "") -> Prepare
         totals={part: len(pair.data) for part, pair in pairs.items()},
         counts={part: class_counts(pair.data.labels, len(classes)) for part, pair in pairs.items()},
         datasets=datasets,
-        label_map=_label_map(folder),
+        label_map=label_map,
     )
 
 
@@ -98,21 +107,6 @@ def _find(folder: Path, prefix: str, parts: "tuple[str, ...]") -> _Pair:
     if data.faults:
         raise DataError("\n".join(data.faults))
     return _Pair(images, labels, data)
-
-
-def _class_names(folder: Path, count: int) -> "list[str]":
-    """The names in `label_list.txt` if it names all classes, else their numbers."""
-    from ppcls.inference.postprocess import read_label_names
-
-    label_map = _label_map(folder)
-    names = {} if label_map is None else read_label_names(label_map)
-    count = max([count, *(number + 1 for number in names)])
-    return [names.get(number, str(number)) for number in range(count)]
-
-
-def _label_map(folder: Path) -> Optional[Path]:
-    path = folder / LABEL_LIST
-    return path if path.is_file() else None
 
 
 def _write_images(

@@ -142,7 +142,7 @@ class Prepared:
             lines.append("Every image can be read; none is left out.")
         if self.ignored:
             by_suffix = ", ".join(
-                f"{suffix or 'no suffix'} ({count})" for suffix, count in self.ignored.most_common()
+                f"{suffix} ({count})" for suffix, count in self.ignored.most_common()
             )
             lines.append(f"Files that are no images by their names: {by_suffix}")
         return "\n".join(lines)
@@ -223,7 +223,7 @@ def write_lists(images: Images, options: ListOptions) -> Prepared:
                 "cls_label_path": path.as_posix(),
                 **form.options,
             }
-    write_label_map(folder / LABEL_LIST, images.classes)
+    _write_lines(folder / LABEL_LIST, [f"{i} {name}" for i, name in enumerate(images.classes)])
     _write_lines(folder / LEFT_OUT, [f"{name}\t{why}" for name, why in images.left_out.items()])
     return Prepared(
         folder=folder,
@@ -254,11 +254,6 @@ def _list_form(images: Images) -> _ListForm:
     if any(" " in name for name in images.names):
         return _ListForm("\t", "ImageNetDataset", {"delimiter": "\t"})
     return _ListForm(" ", "ImageNetDataset", {})
-
-
-def write_label_map(path: Path, classes: "list[str]") -> None:
-    """Writes `id name` lines."""
-    _write_lines(path, [f"{class_id} {name}" for class_id, name in enumerate(classes)])
 
 
 def free_parts(count: int) -> np.ndarray:
