@@ -27,6 +27,10 @@ def refuse_retrieval(
         loaders.get("Eval"), _EVAL_PARTS, "DataLoader.Eval", faults
     ):
         config = {**config, "DataLoader": _without(loaders, "Eval")}
+    options = config.get("Global")
+    if isinstance(options, dict) and options.get("eval_mode") == "retrieval":
+        faults.add("Global.eval_mode", RETRIEVAL)
+        config = {**config, "Global": _without(options, "eval_mode")}
     return config, refused
 
 

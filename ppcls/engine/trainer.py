@@ -275,6 +275,7 @@ class Trainer:
             return self.network.no_sync()
         return nullcontext()
 
+    @paddle.no_grad()
     def _average_loss_gradients(self) -> None:
         """Weights of losses are outside the network, whose gradients Paddle averages."""
         if self.environment.world_size > 1:

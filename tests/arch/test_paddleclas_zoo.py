@@ -31,6 +31,7 @@ def absent(monkeypatch):
 @needs_paddleclas
 def test_baseline_is_built_by_name():
     model = build_model({"name": "MobileNetV1_x0_25", "class_num": 3})
+    assert model.class_num == 3
     model.eval()
     assert model(paddle.ones([1, 3, 64, 64])).shape == [1, 3]
     complexity = count_complexity(model, (3, 224, 224))

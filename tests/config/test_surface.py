@@ -256,6 +256,7 @@ def test_architectures_of_distillation(text):
 @pytest.mark.parametrize(
     ("section", "path"),
     [
+        ({"Global": {"eval_mode": "retrieval"}}, "Global.eval_mode"),
         ({"Loss": {"Train": [{"TripletLossV2": {"weight": 1.0, "margin": 0.5}}]}}, "Loss.Train.0"),
         ({"Metric": {"Eval": [{"Recallk": {"topk": [1, 5]}}]}}, "Metric.Eval.0"),
         ({"Metric": {"Eval": [{"Precisionk": {"topk": [1]}}]}}, "Metric.Eval.0"),
