@@ -1,12 +1,15 @@
 """From keys to the arrays of a batch."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
 from ppcls.data.randomness import SampleKey, batch_generator
 from ppcls.errors import DataError, UserError
+
+#: `allocate(shape, dtype)` gives an array of any contents, as `numpy.empty`.
+Allocate = Callable[["tuple[int, ...]", np.dtype], np.ndarray]
 
 
 class SkippedImage(NamedTuple):
@@ -30,32 +33,45 @@ class BatchMaker:
         self.operators = list(operators)
         self.seed = seed
 
-    def __call__(self, keys: "list[SampleKey]") -> "tuple[list[np.ndarray], list[SkippedImage]]":
+    def __call__(
+        self, keys: "list[SampleKey]", allocate: Allocate = np.empty
+    ) -> "tuple[list[np.ndarray], list[SkippedImage]]":
         """[images (B, C, H, W), labels, indices (B,)] and the skipped images.
 
         Labels are (B,) int64, or float32 rows (B, class_num) of a multi-label dataset or after an
         operator that mixes.
 
+        Args:
+            keys: of the samples.
+            allocate: gives the memory that the images are written into, one by one.
+
         Raises:
             DataError: an image cannot be used and the dataset does not skip, no image of the
                 batch can, or they differ in shape.
         """
-        samples, skipped = [], []
+        images, indices, labels = None, [], []
+        skipped: list[SkippedImage] = []
         for key in keys:
             try:
-                samples.append(self._sample(key))
+                sample = self._sample(key)
             except DataError as error:
                 if self.dataset.on_error == "raise":
                     raise
                 skipped.append(SkippedImage(self.dataset.path(key.index), str(error)))
-        if not samples:
+                continue
+            if images is None:
+                images = allocate((len(keys), *sample.image.shape), sample.image.dtype)
+            elif sample.image.shape != images.shape[1:]:
+                raise self._shape_error(indices[0], images.shape[1:], sample)
+            images[len(indices)] = sample.image
+            indices.append(key.index)
+            labels.append(sample.label)
+        if images is None:
             raise DataError(f"no image of a batch can be used; the first: {skipped[0].reason}")
-        images = self._stack(samples)
-        labels = _stack_labels([sample.label for sample in samples])
+        images, labels = images[: len(indices)], _stack_labels(labels)
         for operator in self.operators:
             images, labels = operator(images, labels, batch_generator(self.seed, keys[0]))
-        indices = np.array([sample.key.index for sample in samples], dtype=np.int64)
-        return [images, labels, indices], skipped
+        return [images, labels, np.array(indices, dtype=np.int64)], skipped
 
     def _sample(self, key: SampleKey) -> Any:
         try:
@@ -66,19 +82,12 @@ class BatchMaker:
             path = self.dataset.path(key.index)
             raise DataError(f"{path}: {type(error).__name__}: {error}") from error
 
-    def _stack(self, samples: "list[Any]") -> np.ndarray:
-        first = samples[0]
-        for sample in samples:
-            if sample.image.shape != first.image.shape:
-                one, other = (
-                    f"{self.dataset.path(s.key.index)} gives {s.image.shape}"
-                    for s in (first, sample)
-                )
-                raise DataError(
-                    f"the images of a batch differ in shape: {one}, {other}; "
-                    "transform_ops must give one size (ResizeImage, CropImage, RandCropImage)"
-                )
-        return np.stack([sample.image for sample in samples])
+    def _shape_error(self, index: int, shape: "tuple[int, ...]", sample: Any) -> DataError:
+        return DataError(
+            f"the images of a batch differ in shape: {self.dataset.path(index)} gives {shape}, "
+            f"{self.dataset.path(sample.key.index)} gives {sample.image.shape}; "
+            "transform_ops must give one size (ResizeImage, CropImage, RandCropImage)"
+        )
 
 
 def _stack_labels(labels: "list[Any]") -> np.ndarray:

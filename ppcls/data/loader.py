@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+
 from ppcls.config.sections import LoaderOptions
 from ppcls.data.batching import BatchMaker, SkippedImage
 from ppcls.data.sampler import ShardedBatches
@@ -106,7 +108,17 @@ class DataLoader:
             self._pool.close()
 
     def _load_here(self, keys_of_batches: Any) -> Iterator[Any]:
-        return map(self.make_batch, keys_of_batches)
+        # Tensors are copies, so that all batches can be made in the same memory.
+        memory = np.empty(0, np.uint8)
+
+        def allocate(shape: "tuple[int, ...]", dtype: np.dtype) -> np.ndarray:
+            nonlocal memory
+            length = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            if len(memory) < length:
+                memory = np.empty(length, np.uint8)
+            return memory[:length].view(dtype).reshape(shape)
+
+        return (self.make_batch(keys, allocate) for keys in keys_of_batches)
 
     def _count(self, skipped: "list[SkippedImage]") -> None:
         for image in skipped:

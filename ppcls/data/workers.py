@@ -46,7 +46,7 @@ class _Packed(NamedTuple):
     """A result whose arrays are in a slot of shared memory."""
 
     slot: int
-    #: Bytes of a new shared memory that follows on the pipe and takes the place of the slot's.
+    #: Bytes of the slot's memory if they have become more; its descriptor follows on the pipe.
     new_size: Optional[int]
     #: (dtype, shape, offset) of each array.
     arrays: "list[tuple[str, tuple[int, ...], int]]"
@@ -60,7 +60,9 @@ class WorkerPool:
     this process, however it ends. They must be started from a thread that lives as long as they.
 
     Args:
-        load: makes `(arrays, rest)` of a task: a list of arrays, and anything small.
+        load: `load(task, allocate)` makes `(arrays, rest)` of a task: a list of arrays, and
+            anything small. An array that it gets from `allocate(shape, dtype)`, instead of
+            `numpy.empty`, lies in shared memory from the start and is handed over without a copy.
         num_workers: at least 1.
         prefetch_factor: tasks that a worker may be ahead.
         use_shared_memory: hand arrays over in shared memory where the system has `memfd_create`.
@@ -68,7 +70,7 @@ class WorkerPool:
 
     def __init__(
         self,
-        load: "Callable[[Any], tuple[list[np.ndarray], Any]]",
+        load: "Callable[[Any, Callable], tuple[list[np.ndarray], Any]]",
         num_workers: int,
         prefetch_factor: int = 2,
         use_shared_memory: bool = True,
@@ -81,7 +83,7 @@ class WorkerPool:
         self._is_busy = False
 
     def map(self, tasks: Iterable[Any]) -> "Iterator[tuple[list[np.ndarray], Any]]":
-        """`load(task)` of each task, in order.
+        """`load(task, ...)` of each task, in order.
 
         The arrays are valid until the next result is asked for.
 
@@ -177,7 +179,8 @@ class _Worker:
     def _unpack(self, packed: _Packed) -> "tuple[list[np.ndarray], Any]":
         if packed.new_size is not None:
             descriptor = reduction.recv_handle(self.pipe)
-            self._slots[packed.slot] = _map(descriptor, packed.new_size)
+            self._slots[packed.slot] = mmap.mmap(descriptor, packed.new_size)
+            os.close(descriptor)
         memory = self._slots[packed.slot]
         arrays = [
             np.ndarray(shape, dtype, buffer=memory, offset=offset)
@@ -207,7 +210,7 @@ def _serve(load: Callable, pipe: connection.Connection, slots: int, parent: int)
         except EOFError:
             return
         try:
-            result = load(task)
+            result = load(task, packer.allocate if packer else np.empty)
         # The process boundary: whatever it is, the main process must hear of it.
         except Exception as error:
             if not isinstance(error, UserError):
@@ -240,31 +243,69 @@ class _Packer:
 
     def __init__(self, pipe: connection.Connection, slots: int):
         self.pipe = pipe
-        self.slots: list[Optional[mmap.mmap]] = [None] * slots
+        self.slots = [_Slot() for _ in range(slots)]
         self.next = 0
 
+    def allocate(self, shape: "tuple[int, ...]", dtype: Any) -> np.ndarray:
+        """An array for the next result, in its slot."""
+        return self.slots[self.next].allocate(shape, np.dtype(dtype))
+
     def send(self, arrays: "list[np.ndarray]", rest: Any) -> None:
-        layout, size = [], 0
-        for array in arrays:
-            layout.append((array.dtype.str, array.shape, size))
-            size += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-        slot, self.next = self.next, (self.next + 1) % len(self.slots)
-        memory, descriptor = self.slots[slot], None
-        if memory is None or len(memory) < size:
-            descriptor = os.memfd_create("batch")
-            os.ftruncate(descriptor, max(size, 1))
-            memory = self.slots[slot] = _map(os.dup(descriptor), max(size, 1))
-        for array, (dtype, shape, offset) in zip(arrays, layout):
-            np.ndarray(shape, dtype, buffer=memory, offset=offset)[...] = array
-        new_size = None if descriptor is None else len(memory)
-        self.pipe.send(_Packed(slot, new_size, layout, rest))
-        if descriptor is not None:
-            reduction.send_handle(self.pipe, descriptor, os.getppid())
-            os.close(descriptor)
+        slot, number = self.slots[self.next], self.next
+        self.next = (number + 1) % len(self.slots)
+        layout = [(array.dtype.str, array.shape, slot.store(array)) for array in arrays]
+        self.pipe.send(_Packed(number, slot.size if slot.has_grown else None, layout, rest))
+        if slot.has_grown:
+            reduction.send_handle(self.pipe, slot.descriptor, os.getppid())
+        slot.clear()
 
 
-def _map(descriptor: int, size: int) -> mmap.mmap:
-    try:
-        return mmap.mmap(descriptor, size)
-    finally:
-        os.close(descriptor)
+class _Slot:
+    """Shared memory of one result at a time."""
+
+    #: What is added for the arrays that are stored after the allocated ones (labels, numbers):
+    #: pages that nobody writes to cost nothing.
+    _SPARE = 1 << 20
+
+    def __init__(self) -> None:
+        self.descriptor: Optional[int] = None
+        self.size = 0
+        #: Whether the main process has not yet mapped all of it.
+        self.has_grown = False
+        self._used = 0
+        #: The memory as bytes; earlier mappings of it, as far as arrays may lie in them, and the
+        #: present one.
+        self._mappings: list[np.ndarray] = []
+
+    def allocate(self, shape: "tuple[int, ...]", dtype: np.dtype) -> np.ndarray:
+        """An array in this memory."""
+        length = int(np.prod(shape)) * dtype.itemsize
+        if self._used + length > self.size or self.descriptor is None:
+            self._grow(self._used + length + self._SPARE)
+        array = np.ndarray(shape, dtype, buffer=self._mappings[-1], offset=self._used)
+        self._used += -(-length // _ALIGNMENT) * _ALIGNMENT
+        return array
+
+    def store(self, array: np.ndarray) -> int:
+        """The offset of an array, which is copied unless it lies here."""
+        for mapping in self._mappings:
+            offset = array.ctypes.data - mapping.ctypes.data
+            if 0 <= offset <= len(mapping) - array.nbytes and array.flags.c_contiguous:
+                return offset
+        copy = self.allocate(array.shape, array.dtype)
+        copy[...] = array
+        return copy.ctypes.data - self._mappings[-1].ctypes.data
+
+    def clear(self) -> None:
+        """Makes room for the next result; the main process has mapped all of the memory."""
+        self._used = 0
+        self.has_grown = False
+        del self._mappings[:-1]
+
+    def _grow(self, size: int) -> None:
+        if self.descriptor is None:
+            self.descriptor = os.memfd_create("batch")
+        os.ftruncate(self.descriptor, size)
+        self._mappings.append(np.frombuffer(mmap.mmap(self.descriptor, size), np.uint8))
+        self.size = size
+        self.has_grown = True

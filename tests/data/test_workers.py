@@ -14,16 +14,16 @@ from ppcls.data.workers import WorkerPool
 from ppcls.errors import DataError
 
 
-def square(number: int):
+def square(number: int, allocate):
     """Arrays of growing size, so that shared memory has to grow too."""
     return [np.full((number + 1, 3), number, np.float32), np.array([number])], number**2
 
 
-def process_ids(number: int):
+def process_ids(number: int, allocate):
     return [], os.getpid()
 
 
-def fail_at_three(number: int):
+def fail_at_three(number: int, allocate):
     if number == 3:
         raise DataError("three.jpg: is broken")
     if number == 5:
@@ -31,9 +31,18 @@ def fail_at_three(number: int):
     return [], number
 
 
-def slow(number: int):
+def slow(number: int, allocate):
     time.sleep(0.05)
     return [np.zeros(10)], number
+
+
+def in_place(number: int, allocate):
+    """Two arrays made where they are handed over, of which one is cut, and one that is not."""
+    first = allocate((number + 2, 1000), np.float32)
+    first[...] = number
+    second = allocate((number * 100_000,), np.int16)
+    second[...] = number
+    return [first[:-1], second, np.full(300_000, number), np.zeros((0, 3))], number
 
 
 def wait_until_gone(pids, seconds: float = 10.0) -> bool:
@@ -66,6 +75,18 @@ def test_results_come_in_order(num_workers, use_shared_memory):
             assert rest == number**2
             results.append(number)
         assert results == tasks
+    pool.close()
+
+
+@pytest.mark.parametrize("use_shared_memory", [True, False])
+def test_arrays_made_in_place(use_shared_memory):
+    pool = WorkerPool(in_place, 2, use_shared_memory=use_shared_memory)
+    for (first, second, third, empty), number in pool.map([*range(12), 3, 30, 1]):
+        assert first.shape == (number + 1, 1000)
+        assert second.shape == (number * 100_000,)
+        assert empty.shape == (0, 3)
+        for array in (first, second, third):
+            assert (array == number).all()
     pool.close()
 
 
@@ -152,7 +173,7 @@ def test_workers_end_with_the_main_process(blow, repo_root):
         from ppcls.data.workers import WorkerPool
         import os
 
-        def load(number):
+        def load(number, allocate):
             return [], os.getpid()
 
         pool = WorkerPool(load, 3)

@@ -112,7 +112,7 @@ def _examine_all(examiner: "_Examiner", count: int, jobs: int) -> Iterator[_Answ
     """The answers for all chunks, in order, also if an image kills the process that decodes it."""
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     if not jobs:
-        yield from map(examiner, chunks)
+        yield from (examiner(chunk, np.empty) for chunk in chunks)
         return
     done = 0
     while done < len(chunks):
@@ -148,7 +148,7 @@ class _Examiner:
         self.decode = decode
         self.with_signatures = with_signatures
 
-    def __call__(self, indices: range) -> "tuple[list[np.ndarray], _Rest]":
+    def __call__(self, indices: range, allocate: Callable) -> "tuple[list[np.ndarray], _Rest]":
         count = len(indices)
         arrays = _no_arrays(count)
         digests, was_read, sizes, signatures, has_signature = arrays
