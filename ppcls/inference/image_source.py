@@ -7,9 +7,8 @@ from typing import NamedTuple, Union
 
 import numpy as np
 
+from ppcls.data.image_files import IMAGE_SUFFIXES, is_image_name
 from ppcls.errors import DataError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 Image = Union[str, "os.PathLike[str]", bytes, np.ndarray]
 
@@ -46,7 +45,7 @@ def _expand_path(path: Path) -> "Iterator[NamedImage]":
     if not path.is_dir():
         yield NamedImage(str(path), path)
         return
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(file for file in path.iterdir() if is_image_name(file.name))
     if not files:
         raise DataError(f"the folder {path} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     for file in files:
