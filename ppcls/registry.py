@@ -31,6 +31,8 @@ class Registry:
         refused: why a name that PaddleClas knows is not supported, by name.
         common: "module:Class", a dataclass of the options that every component of this kind
             accepts besides its own arguments (handled by whoever builds it).
+        trial: runtime arguments with which a check of a configuration may build a component, to
+            find what its constructor alone can tell; None where building costs too much.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Registry:
         fallback: Optional[str] = None,
         common: Optional[str] = None,
         refused: Optional[Mapping[str, str]] = None,
+        trial: Optional[Mapping[str, Any]] = None,
     ):
         self.kind = kind
         self.package = package
@@ -48,6 +51,7 @@ class Registry:
         self.fallback = fallback
         self.common = common
         self.refused = refused or {}
+        self.trial = trial
         self._components: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: Optional[str] = None) -> Callable:
@@ -200,9 +204,12 @@ SAMPLERS = Registry(
         RETRIEVAL,
     ),
 )
-TRANSFORMS = Registry("transform", package="ppcls.data.transform")
+TRANSFORMS = Registry("transform", package="ppcls.data.transform", trial={})
 BATCH_TRANSFORMS = Registry(
-    "batch transform", package="ppcls.data.batch_transform", runtime=("class_num",)
+    "batch transform",
+    package="ppcls.data.batch_transform",
+    runtime=("class_num",),
+    trial={"class_num": 2},
 )
 POSTPROCESSES = Registry("postprocess", package="ppcls.inference.postprocess")
 

@@ -130,10 +130,16 @@ def check_component(
         faults.add(f"{path}.name" if is_named else path, str(error))
         return spec
     schema, others = component_schema(registry, component)
-    if options is not None:
-        schema = {**schema, **signature_schema(options)[0]}
+    beside = {} if options is None else signature_schema(options)[0]
     inner = path if is_named or isinstance(spec, str) else f"{path}.{name}"
-    checked = check_mapping(schema, kwargs, inner, faults, others)
+    before = len(faults.messages)
+    checked = check_mapping({**schema, **beside}, kwargs, inner, faults, others)
+    if registry.trial is not None and len(faults.messages) == before:
+        own = {key: value for key, value in checked.items() if key not in beside}
+        try:
+            component(**own, **registry.trial)
+        except ConfigError as error:
+            faults.add(inner, str(error))
     return {"name": name, **checked} if is_named else {name: checked}
 
 

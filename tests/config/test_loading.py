@@ -122,6 +122,39 @@ def test_transform_faults_have_their_path():
     assert f"{path}.size: required key is missing" in text
 
 
+def test_what_only_a_constructor_can_tell_is_found():
+    operators = [
+        {"ResizeImage": {"interpolation": "area"}},
+        {"ResizeImage": {"size": 8, "interpolation": "area", "backend": "pil"}},
+        {"TimmAutoAugment": {"config_str": "rand-m9-q3"}},
+        {"GridMask": {"d1": 9, "d2": 9}},
+        {"CropImage": {"size": 8}},
+    ]
+    mix = [{"OpSampler": {"MixupOperator": {"prob": 0.7}, "CutmixOperator": {"prob": 0.7}}}]
+    split = {
+        "dataset": {
+            "name": "ImageNetDataset",
+            "image_root": "x",
+            "cls_label_path": "y",
+            "transform_ops": operators,
+            "batch_transform_ops": mix,
+        },
+        "sampler": {"name": "DistributedBatchSampler", "batch_size": 8},
+    }
+    faults = faults_of({"Arch": ARCH, "DataLoader": {"Train": split}})
+    path = "DataLoader.Train"
+    expected = {
+        f"{path}.dataset.transform_ops.0.ResizeImage": "needs `size` or `resize_short`",
+        f"{path}.dataset.transform_ops.1.ResizeImage": "pil has no interpolation 'area'",
+        f"{path}.dataset.transform_ops.2.TimmAutoAugment": "'q3'; rand takes",
+        f"{path}.dataset.transform_ops.3.GridMask": "d2 must be larger than d1",
+        f"{path}.batch_transform_ops.0.OpSampler": "sum to 1.4",
+    }
+    assert sorted(fault.split(": ")[0] for fault in faults) == sorted(expected)
+    for where, message in expected.items():
+        assert any(fault.startswith(where) and message in fault for fault in faults), where
+
+
 def test_numbers_written_as_text_become_numbers():
     lr = {"name": "Cosine", "learning_rate": "1e-3"}
     config, faults = check_config({"Arch": ARCH, "Optimizer": {"name": "AdamW", "lr": lr}})

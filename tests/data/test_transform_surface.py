@@ -11,7 +11,7 @@ from ppcls.config import check_config
 from ppcls.data.transform import build_transforms, complete_transforms
 from ppcls.registry import BATCH_TRANSFORMS, TRANSFORMS, parse_spec
 
-RECIPES = yaml.safe_load((Path(__file__).parent / "surface.yaml").read_text())
+RECIPES = yaml.safe_load((Path(__file__).parent / "transform_surface.yaml").read_text())
 #: What the 368 YAML files of PaddleClas for ImageNet and quick start use, counted over them; and
 #: below the line, operators of its documentation.
 USED = {
