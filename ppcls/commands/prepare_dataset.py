@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     digits = sources.add_parser("digits", help="the handwritten digits of scikit-learn")
     digits.add_argument("--output", type=Path, default=Path("dataset/digits"))
+    digits.add_argument("--force", action="store_true", help="replace lists that exist")
 
 
 def _add_list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +102,7 @@ def _prepare(arguments: argparse.Namespace) -> "Prepared":
     from ppcls.inference.postprocess import read_label_names
 
     if arguments.source == "digits":
-        return prepare.prepare_digits(arguments.output)
+        return prepare.prepare_digits(arguments.output, arguments.force)
     if arguments.source == "idx":
         options = prepare.ListOptions(
             output=arguments.output,

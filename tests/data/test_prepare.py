@@ -64,8 +64,19 @@ def test_digits(tmp_path, capsys):
     for split in ("train", "val"):
         dataset = ImageNetDataset(str(tmp_path), str(tmp_path / f"{split}_list.txt"))
         assert dataset.problems(class_num=10) == []
+    # Again is no overwriting.
+    assert main("prepare-dataset", ["digits", "--output", str(tmp_path)]) == 0
     # The split never changes; somebody's published figure may depend on it.
     assert val[:3] == ["images/3/0003.png 3", "images/7/0007.png 7", "images/3/0013.png 3"]
+
+
+def test_digits_do_not_overwrite_other_lists(tmp_path, capsys):
+    pytest.importorskip("sklearn.datasets")
+    (tmp_path / "val_list.txt").write_text("precious")
+    command = ["digits", "--output", str(tmp_path)]
+    assert main("prepare-dataset", command) == 1
+    assert "val_list.txt already; pass --force" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [tmp_path / "val_list.txt"]
 
 
 def test_folder(tmp_path, capsys):

@@ -4,20 +4,31 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls.data.prepare.lists import Images, ListOptions, Prepared, free_parts, write_lists
+from ppcls.data.prepare.lists import (
+    Images,
+    ListOptions,
+    Prepared,
+    free_parts,
+    refuse_existing,
+    write_lists,
+)
 from ppcls.errors import DataError
 
 _SCALE = 4
 
 
-def prepare_digits(output: Path) -> Prepared:
+def prepare_digits(output: Path, overwrite: bool = False) -> Prepared:
     """Writes the digits as PNG files, with lists.
 
     1797 images of 8x8 pixels of 17 greys (UCI "Optical Recognition of Handwritten Digits"),
     each pixel enlarged to 4x4; a fixed split into 1437 and 360, the same every time.
 
+    Args:
+        output: folder of the images and lists.
+        overwrite: replace lists that exist; those of an earlier run always are.
+
     Raises:
-        DataError: scikit-learn is not installed.
+        DataError: scikit-learn is not installed, or other lists exist.
     """
     try:
         from sklearn.datasets import load_digits
@@ -28,6 +39,9 @@ def prepare_digits(output: Path) -> Prepared:
         ) from None
     from PIL import Image
 
+    # The last one written: if it is there, so are the lists that this would write again.
+    overwrite = overwrite or (output / "images" / "8" / "1796.png").is_file()
+    refuse_existing(output, overwrite)
     digits = load_digits()
     names = []
     for index, (image, label) in enumerate(zip(digits.images, digits.target)):
