@@ -41,7 +41,7 @@ def build_model(spec: "Union[str, Mapping[str, Any]]") -> nn.Layer:
     keys = {field.name for field in dataclasses.fields(ArchOptions)}
     options = ArchOptions(**{key: value for key, value in kwargs.items() if key in keys})
     kwargs = {key: value for key, value in kwargs.items() if key not in keys}
-    is_foreign = name in paddleclas_zoo.names() and name not in ARCHS.names()
+    is_foreign = name not in ARCHS.names() and name in paddleclas_zoo.names()
     if is_foreign and options.pretrained is True:
         # paddleclas knows where its own published weights are.
         kwargs["pretrained"] = True

@@ -270,7 +270,10 @@ class AFDLoss(Loss):
                 f"AFDLoss: the model '{model}' gives no '{key}'; it must be an AttentionModel with "
                 "LinearTransformStudent or LinearTransformTeacher"
             )
-        return output[key]
+        part = output[key]
+        if isinstance(part, list):
+            return [paddle.cast(value, "float32") for value in part]
+        return paddle.cast(part, "float32")
 
 
 def _convolution(channels: int, filters: int, size: int) -> nn.Conv2D:

@@ -162,6 +162,20 @@ def test_attention_between_maps(rng):
             expected += (attention[:, t, s] * ((own - target) ** 2).mean(axis=1)).mean()
     np.testing.assert_allclose(value, expected, rtol=1e-4)
 
+    # Half precision, as mixed precision leaves it outside its context.
+    halves = {
+        model: {
+            name: [v.astype("bfloat16") for v in part]
+            if isinstance(part, list)
+            else part.astype("bfloat16")
+            for name, part in output.items()
+        }
+        for model, output in outputs.items()
+    }
+    half = loss(halves, None)
+    assert half.dtype == paddle.float32
+    np.testing.assert_allclose(float(half), value, rtol=0.05)
+
 
 def test_attention_needs_its_transforms(rng):
     loss = LOSSES.build({"AFDLoss": {"s_shapes": S_SHAPES, "t_shapes": T_SHAPES}})
