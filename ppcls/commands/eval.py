@@ -1,19 +1,39 @@
-"""Evaluate a model on the images of DataLoader.Eval."""
+"""Evaluate a trained or an exported model on the images of DataLoader.Eval."""
 
 import argparse
+from pathlib import Path
 
 from ppcls.commands import add_config_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
+    parser.add_argument(
+        "--model_dir",
+        type=Path,
+        help="evaluate this exported folder, with its own preprocessing, instead of a checkpoint",
+    )
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        help="what runs the exported folder: auto (default), paddle or onnxruntime",
+    )
+    parser.add_argument(
+        "--flip", action="store_true", help="average over each image and its mirror image"
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FOLDER",
+        help="write accuracy by class, confusion matrix, calibration and every prediction there",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     from ppcls.config import load_config
 
     config = load_config(arguments.config, arguments.override)
-    from ppcls.engine.deployment import evaluate
+    from ppcls.engine.evaluation import evaluate
 
-    evaluate(config)
+    evaluate(config, arguments.model_dir, arguments.engine, arguments.flip, arguments.report)
     return 0

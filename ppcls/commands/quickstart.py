@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"Wrote {prepare_digits(data)}")
     started = time.perf_counter()
     overrides = _paths(data, output) + arguments.override
-    from ppcls.engine.deployment import evaluate, export
+    from ppcls.engine.deployment import export
+    from ppcls.engine.evaluation import evaluate
     from ppcls.engine.trainer import Trainer
 
     try:

@@ -1,4 +1,4 @@
-"""What the commands eval, infer and export do with a configuration and trained weights."""
+"""What the commands infer and export do with a configuration and trained weights."""
 
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -10,22 +10,18 @@ from ppcls.arch import build_model
 from ppcls.arch.distillation import inference_spec
 from ppcls.arch.weights import load_weights
 from ppcls.config import to_plain
-from ppcls.config.sections import AMPOptions, GlobalOptions
-from ppcls.data.loader import build_loader
+from ppcls.config.sections import GlobalOptions
 from ppcls.data.transform import complete_transforms
 from ppcls.engine.checkpoint import load_weights_for_inference, without_prefix
 from ppcls.engine.environment import prepare_environment
-from ppcls.engine.evaluator import build_evaluator
 from ppcls.engine.exporter import ExportReport, export_model
-from ppcls.engine.mixed_precision import MixedPrecision
-from ppcls.engine.preflight import check_datasets
 from ppcls.errors import ConfigError
 from ppcls.inference.model_dir import Description
 from ppcls.inference.postprocess import DistillationPostProcess, read_label_names
 from ppcls.inference.predictor import PredictionPipeline
 from ppcls.loss.base import main_logits
 from ppcls.registry import POSTPROCESSES, parse_spec
-from ppcls.utils.logger import init_logger, logger
+from ppcls.utils.logger import logger
 
 _DEFAULT_POSTPROCESS = {"name": "Topk", "topk": 5}
 _DEFAULT_MULTI_LABEL_POSTPROCESS = {"name": "MultiLabelThreshOutput", "threshold": 0.5}
@@ -57,33 +53,6 @@ def build_trained_model(config: "dict[str, Any]", whole: bool = False) -> paddle
         )
     model.eval()
     return model
-
-
-def evaluate(config: "dict[str, Any]") -> "dict[str, float]":
-    """Evaluates on `DataLoader.Eval`; returns losses and metrics by name."""
-    options = GlobalOptions(**config.get("Global", {}))
-    loader_section = (config.get("DataLoader") or {}).get("Eval")
-    if not loader_section:
-        raise ConfigError("DataLoader.Eval: evaluation needs this section")
-    environment = prepare_environment(options.device)
-    init_logger(rank=environment.rank)
-    model = build_trained_model(config, whole=True)
-    loader = build_loader(
-        loader_section,
-        "Eval",
-        class_num=model.class_num,
-        seed=options.seed,
-        rank=environment.rank,
-        world_size=environment.world_size,
-    )
-    check_datasets({"DataLoader.Eval.dataset": loader.dataset}, model.class_num)
-    precision = MixedPrecision(
-        AMPOptions(**config["AMP"]) if config.get("AMP") else None, options.device
-    )
-    evaluator = build_evaluator(config, loader, model.class_num, environment, precision)
-    results = evaluator.evaluate(model)
-    loader.close()
-    return results
 
 
 def infer(

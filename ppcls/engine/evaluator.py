@@ -7,6 +7,7 @@ import paddle
 from ppcls.config.sections import GlobalOptions
 from ppcls.engine.averages import RunningAverages
 from ppcls.engine.environment import Environment
+from ppcls.engine.evaluation_report import PredictionRecorder
 from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.progress import EpochProgress, format_values
 from ppcls.errors import DataError
@@ -45,11 +46,19 @@ class Evaluator:
 
     @paddle.no_grad()
     def evaluate(
-        self, model: paddle.nn.Layer, epoch: int = 1, epochs: int = 1
+        self,
+        model: paddle.nn.Layer,
+        epoch: int = 1,
+        epochs: int = 1,
+        recorder: Optional[PredictionRecorder] = None,
     ) -> "dict[str, float]":
         """Runs the whole loader; returns every loss and metric by name.
 
         The model is put into evaluation mode and left in the mode it was in.
+
+        Args:
+            epoch, epochs: for the log.
+            recorder: keeps the prediction of each image.
         """
         was_training = model.training
         model.eval()
@@ -67,6 +76,8 @@ class Evaluator:
                 averages.update(self.loss(outputs, batch.labels), weight=len(batch.labels))
             for metric in self.metrics:
                 metric.update(outputs, batch.labels)
+            if recorder is not None:
+                recorder.add(outputs, batch.labels, batch.indices)
             progress.step_done(len(batch.labels))
             if progress.position % self.print_batch_step == 0:
                 progress.log_iteration(averages.compute(), self.environment.world_size)

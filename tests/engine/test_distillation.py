@@ -12,7 +12,8 @@ from PIL import Image
 from ppcls.arch import build_model
 from ppcls.config import load_config
 from ppcls.config.check import check_config
-from ppcls.engine.deployment import build_trained_model, evaluate, export, infer
+from ppcls.engine.deployment import build_trained_model, export, infer
+from ppcls.engine.evaluation import evaluate
 from ppcls.engine.trainer import Trainer
 from ppcls.errors import ConfigError
 from ppcls.inference import Predictor

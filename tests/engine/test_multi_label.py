@@ -10,7 +10,8 @@ import yaml
 from PIL import Image
 
 from ppcls.config import load_config
-from ppcls.engine.deployment import build_trained_model, evaluate, export, infer
+from ppcls.engine.deployment import build_trained_model, export, infer
+from ppcls.engine.evaluation import evaluate
 from ppcls.engine.trainer import Trainer
 from ppcls.inference import Predictor
 

@@ -14,7 +14,7 @@ from ppcls.arch import build_model
 from ppcls.commands import main
 from ppcls.config.check import check_config
 from ppcls.engine.checkpoint import as_arrays, load_checkpoint
-from ppcls.engine.deployment import evaluate
+from ppcls.engine.evaluation import evaluate
 from ppcls.engine.trainer import Trainer
 from ppcls.errors import CheckpointError, ConfigError, DataError, TrainingError
 from ppcls.loss import CombinedLoss
