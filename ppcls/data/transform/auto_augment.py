@@ -23,7 +23,7 @@ Fill = tuple[_Value, _Value, _Value]
 Magnitude = Annotated[float, Range(0, _MAX_MAGNITUDE)]
 TransformInterpolation = Literal["bilinear", "bicubic", "random"]
 
-#: Pillow transforms images with these two, and draws nothing in between.
+#: None draws one of the two each time.
 RESAMPLE = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
