@@ -3,7 +3,12 @@
 A component is a class or function registered under the name that YAML uses. The schema of its YAML
 section IS its signature, less the `runtime` arguments that the engine passes itself:
 
-    LRS = Registry("lr", package="ppcls.optimizer", runtime=("epochs", "steps_per_epoch"))
+    LRS = Registry(
+    "lr",
+    package="ppcls.optimizer",
+    runtime=("epochs", "steps_per_epoch"),
+    common="ppcls.optimizer.options:ScheduleOptions",
+)
 
     @LRS.register()
     class Cosine: ...
@@ -171,7 +176,12 @@ OPTIMIZERS = Registry(
     runtime=("parameters", "learning_rate", "decay", "grad_clip"),
     common="ppcls.optimizer.options:OptimizerOptions",
 )
-LRS = Registry("lr", package="ppcls.optimizer", runtime=("epochs", "steps_per_epoch"))
+LRS = Registry(
+    "lr",
+    package="ppcls.optimizer",
+    runtime=("epochs", "steps_per_epoch"),
+    common="ppcls.optimizer.options:ScheduleOptions",
+)
 DATASETS = Registry(
     "dataset",
     package="ppcls.data.dataset",

@@ -66,6 +66,7 @@ def test_header_of_a_recipe(path):
     accumulated = config["Global"].get("update_freq", 1)
     declared = int(re.search(r"global batch (\d+)", header).group(1))
     assert 8 * sampler["batch_size"] * accumulated == declared
+    assert config["Optimizer"]["lr"]["base_batch_size"] == declared
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

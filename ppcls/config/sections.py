@@ -23,7 +23,8 @@ Device = Literal["cpu", "gpu", "xpu", "npu", "mlu", "gcu"]
 class GlobalOptions:
     """Settings of a run."""
 
-    #: Prefix of a checkpoint to resume from, without suffix, e.g. `output/DSNet_tiny/latest`.
+    #: Prefix of a checkpoint to resume from, without suffix, e.g. `output/DSNet_tiny/latest`;
+    #: `auto` is `latest` of this run's own folder, if it has been saved.
     checkpoints: Optional[str] = None
     #: Weights to start from: a path with or without `.pdparams`.
     pretrained_model: Optional[str] = None
@@ -32,6 +33,8 @@ class GlobalOptions:
     device: Device = "gpu"
     #: Save `epoch_N` every this many epochs (`latest` is saved after every epoch).
     save_interval: PositiveInt = 1
+    #: Keep the newest so many of the `epoch_N`; null keeps all.
+    keep_last: Optional[PositiveInt] = None
     #: Also save `latest` every this many training steps; 0 saves at epoch ends only.
     save_interval_steps: NonNegativeInt = 0
     eval_during_train: bool = True

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ from ppcls.utils.weight_file import read_pickled, read_tensors
 FORMAT_VERSION = 1
 WEIGHTS, OPTIMIZER, EMA, STATES = ".pdparams", ".pdopt", ".pdema", ".pdstates"
 LATEST, PREVIOUS, BEST = "latest", "previous", "best_model"
+#: Value of `Global.checkpoints`: resume if there is something to resume from.
+AUTO = "auto"
+_EPOCH_FILE = re.compile(r"epoch_(\d+)(?:_student)?\.(?:pdparams|pdopt|pdema|pdstates)")
 
 PathLike = Union[str, Path]
 
@@ -119,6 +123,33 @@ def load_checkpoint(prefix: PathLike) -> Checkpoint:
             raise
         logger.warning(f"{error}; using the checkpoint saved before it, {previous}")
         return _load_set(previous)
+
+
+def checkpoint_to_resume(option: Optional[str], folder: PathLike) -> Optional[Path]:
+    """The prefix that `Global.checkpoints` means for a run with this folder, None to start anew.
+
+    `auto` is `latest`, if the run has saved one (or `previous`, from which it would be restored).
+    """
+    if not option:
+        return None
+    if option != AUTO:
+        return Path(option)
+    latest = Path(folder) / LATEST
+    is_saved = any(_with_suffix(latest.with_name(n), STATES).exists() for n in (LATEST, PREVIOUS))
+    return latest if is_saved else None
+
+
+def delete_old_epochs(folder: PathLike, keep: int) -> None:
+    """Deletes the files of all `epoch_N` but those of the `keep` greatest N."""
+    found: dict[int, list[Path]] = {}
+    for path in Path(folder).iterdir():
+        match = _EPOCH_FILE.fullmatch(path.name)
+        if match:
+            found.setdefault(int(match[1]), []).append(path)
+    for epoch in sorted(found)[:-keep]:
+        # The `.pdstates` goes first: a set without it is no checkpoint any more.
+        for path in sorted(found[epoch], key=lambda path: path.suffix != STATES):
+            path.unlink(missing_ok=True)
 
 
 def load_weights_for_inference(prefix: PathLike) -> "tuple[dict[str, np.ndarray], Path]":

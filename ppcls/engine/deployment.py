@@ -12,7 +12,11 @@ from ppcls.arch.weights import load_weights
 from ppcls.config import to_plain
 from ppcls.config.sections import GlobalOptions
 from ppcls.data.transform import complete_transforms
-from ppcls.engine.checkpoint import load_weights_for_inference, without_prefix
+from ppcls.engine.checkpoint import (
+    checkpoint_to_resume,
+    load_weights_for_inference,
+    without_prefix,
+)
 from ppcls.engine.environment import prepare_environment
 from ppcls.engine.exporter import ExportReport, export_model
 from ppcls.errors import ConfigError
@@ -40,7 +44,8 @@ def build_trained_model(config: "dict[str, Any]", whole: bool = False) -> paddle
     spec, prefix = inference_spec(config["Arch"])
     model = build_model(config["Arch"] if whole else spec)
     options = GlobalOptions(**config.get("Global", {}))
-    path = options.pretrained_model or options.checkpoints
+    run_folder = Path(options.output_dir) / parse_spec(config["Arch"])[0]
+    path = options.pretrained_model or checkpoint_to_resume(options.checkpoints, run_folder)
     if path:
         tensors, source = load_weights_for_inference(path)
         if not whole:

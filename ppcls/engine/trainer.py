@@ -23,6 +23,8 @@ from ppcls.engine.checkpoint import (
     STATES,
     Checkpoint,
     as_arrays,
+    checkpoint_to_resume,
+    delete_old_epochs,
     load_checkpoint,
     load_weights_for_inference,
     save_checkpoint,
@@ -95,8 +97,9 @@ class Trainer:
         self._build_data()
         self._build_optimization()
         self.position = Position()
-        if self.options.checkpoints:
-            self._resume(self.options.checkpoints)
+        checkpoint = checkpoint_to_resume(self.options.checkpoints, self.folder)
+        if checkpoint is not None:
+            self._resume(checkpoint)
 
     # ---------------------------------------------------------------- building
 
@@ -144,6 +147,7 @@ class Trainer:
             epochs=options.epochs,
             steps_per_epoch=self.steps_per_epoch,
             loss=self.loss,
+            batch_size=self._images_per_step(),
         )
         if self.schedule.needs_evaluation and not options.eval_during_train:
             raise ConfigError(
@@ -165,6 +169,11 @@ class Trainer:
             self.evaluator = build_evaluator(
                 config, self.eval_loader, self.model.class_num, self.environment, self.precision
             )
+
+    def _images_per_step(self) -> int:
+        """Images that all processes together take for one optimizer step."""
+        batch_size = self.loader.sampler.batch_size
+        return batch_size * self.environment.world_size * self.options.update_freq
 
     # ---------------------------------------------------------------- the loop
 
@@ -371,6 +380,8 @@ class Trainer:
             logger.info(f"[Eval][Epoch {position.epoch}][best metric: {best}]")
         if position.epoch % self.options.save_interval == 0:
             self._save(f"epoch_{position.epoch}")
+            if self.options.keep_last is not None and self.environment.is_main:
+                delete_old_epochs(self.folder, self.options.keep_last)
         self._save(LATEST)
         if self.environment.is_main:
             write_history(self.folder, self._summary(), position.history)

@@ -8,10 +8,11 @@ import paddle
 from paddle.nn.clip import ClipGradBase
 
 from ppcls.errors import ConfigError
-from ppcls.optimizer.options import OptimizerOptions
+from ppcls.optimizer.options import OptimizerOptions, ScheduleOptions
 from ppcls.optimizer.schedule import Schedule
 from ppcls.optimizer.weight_decay import WeightDecay, exempt_parameters
 from ppcls.registry import LRS, OPTIMIZERS, parse_spec
+from ppcls.utils.logger import logger
 
 
 def build_optimizer(
@@ -20,6 +21,7 @@ def build_optimizer(
     epochs: int,
     steps_per_epoch: int,
     loss: Optional[paddle.nn.Layer] = None,
+    batch_size: Optional[int] = None,
 ) -> "tuple[paddle.optimizer.Optimizer, Schedule]":
     """The optimizer of the parameters of `model` that are not frozen, and its learning rate.
 
@@ -29,15 +31,14 @@ def build_optimizer(
         epochs: length of the training.
         steps_per_epoch: optimizer steps per epoch; the schedule's `step()` is called after each.
         loss: has parameters to be trained too.
+        batch_size: images per optimizer step, of all processes; `lr.auto_scale` needs it.
 
     Raises:
         ConfigError: keys contradict each other.
     """
     name, arguments = parse_spec(spec)
-    shared = {field.name for field in fields(OptimizerOptions)}
-    own = {key: value for key, value in arguments.items() if key not in shared}
-    options = OptimizerOptions(**{key: arguments[key] for key in arguments if key in shared})
-    schedule = LRS.build(options.lr, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    options, own = _split(arguments, OptimizerOptions)
+    schedule = _build_schedule(options.lr, epochs, steps_per_epoch, batch_size)
     parameters = [*model.parameters(), *(loss.parameters() if loss is not None else ())]
     trained = [parameter for parameter in parameters if not parameter.stop_gradient]
     if not trained:
@@ -50,6 +51,33 @@ def build_optimizer(
         **own,
     )
     return optimizer, schedule
+
+
+def _split(arguments: "dict[str, Any]", shared: type) -> "tuple[Any, dict[str, Any]]":
+    """The options that all components of a kind share, and what is left for one's constructor."""
+    names = {field.name for field in fields(shared)}
+    own = {key: value for key, value in arguments.items() if key not in names}
+    return shared(**{key: arguments[key] for key in arguments if key in names}), own
+
+
+def _build_schedule(
+    spec: Any, epochs: int, steps_per_epoch: int, batch_size: Optional[int]
+) -> Schedule:
+    name, arguments = parse_spec(spec)
+    options, own = _split(arguments, ScheduleOptions)
+    schedule = LRS.build({"name": name, **own}, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    if options.auto_scale:
+        if options.base_batch_size is None or batch_size is None:
+            raise ConfigError(
+                "Optimizer.lr.auto_scale needs Optimizer.lr.base_batch_size: the images per "
+                "optimizer step, of all processes, that the learning rate was chosen for"
+            )
+        schedule.rescale(batch_size / options.base_batch_size)
+        logger.info(
+            f"learning rates are multiplied by {schedule.scale:g}: {batch_size} images per step, "
+            f"chosen for {options.base_batch_size} (Optimizer.lr.auto_scale)"
+        )
+    return schedule
 
 
 def _grad_clip(options: OptimizerOptions) -> Optional[ClipGradBase]:

@@ -1,9 +1,9 @@
-"""The keys of the `Optimizer` section that all optimizers share; `build_optimizer` handles them."""
+"""The keys that all optimizers, and all schedules, share; `build_optimizer` handles them."""
 
 from dataclasses import dataclass
 from typing import Literal, Optional
 
-from ppcls.config.types import Component, NonNegativeFloat, PositiveFloat
+from ppcls.config.types import Component, NonNegativeFloat, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -29,3 +29,14 @@ class Regularizer:
 
     name: Literal["L1", "L2"]
     coeff: NonNegativeFloat
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """Adapts the rates of a recipe to another batch than it was made for."""
+
+    #: Images per optimizer step, of all processes, that the rates of this section are for.
+    base_batch_size: Optional[PositiveInt] = None
+    #: Multiply all rates by images per step / `base_batch_size` (Goyal et al. 2017,
+    #: https://arxiv.org/abs/1706.02677).
+    auto_scale: bool = False

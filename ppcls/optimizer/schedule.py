@@ -41,6 +41,8 @@ class Schedule(LRScheduler):
 
     #: What the log calls the schedule: the name of Paddle's class for the same curve.
     name: str
+    #: Factor of all rates, see `ScheduleOptions.auto_scale`.
+    scale = 1.0
     #: Whether `observe` must be called for the schedule to do what it says.
     needs_evaluation = False
 
@@ -80,8 +82,13 @@ class Schedule(LRScheduler):
         tick = self.tick
         if tick < self.warmup_ticks:
             rise = self.peak - self.warmup_start_lr
-            return self.warmup_start_lr + rise * tick / self.warmup_ticks
-        return self.decay(tick - self.warmup_ticks)
+            return self.scale * (self.warmup_start_lr + rise * tick / self.warmup_ticks)
+        return self.scale * self.decay(tick - self.warmup_ticks)
+
+    def rescale(self, scale: float) -> None:
+        """Multiplies all rates, from now on, by `scale`."""
+        self.scale = scale
+        self.last_lr = self.get_lr()
 
     @abstractmethod
     def decay(self, tick: int) -> float:

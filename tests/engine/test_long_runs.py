@@ -1,0 +1,78 @@
+"""Options for runs that are restarted, moved to other machines and watched over weeks."""
+
+import pytest
+
+from ppcls.engine.checkpoint import delete_old_epochs
+from ppcls.engine.trainer import Trainer
+from ppcls.errors import ConfigError
+from tests.engine.test_training_options import (  # noqa: F401 (fixtures)
+    images,
+    make_config,
+    weights,
+)
+
+
+def test_auto_starts_anew_and_resumes(make_config, tmp_path):  # noqa: F811
+    """The same command, run again after more epochs were asked for, goes on where it stopped."""
+    straight = {"epochs": 3, "output_dir": str(tmp_path / "straight")}
+    Trainer(make_config(checkpoints="auto", **straight)).fit()
+
+    Trainer(make_config(checkpoints="auto", epochs=3, output_dir=str(tmp_path / "two"))).fit()
+    folder = tmp_path / "two" / "DSNet"
+    before = (folder / "latest.pdparams").read_bytes()
+    again = Trainer(make_config(checkpoints="auto", epochs=3, output_dir=str(tmp_path / "two")))
+    assert again.position.epoch == 3
+    again.fit()
+    assert (folder / "latest.pdparams").read_bytes() == before
+    assert before == (tmp_path / "straight" / "DSNet" / "latest.pdparams").read_bytes()
+
+
+def test_auto_uses_the_set_before_a_lost_latest(make_config, tmp_path):  # noqa: F811
+    config = make_config(checkpoints="auto", epochs=2)
+    Trainer(config).fit()
+    folder = tmp_path / "run" / "DSNet"
+    (folder / "latest.pdstates").unlink()
+    assert Trainer(config).position.epoch == 1
+
+
+def test_only_the_newest_epochs_are_kept(make_config, tmp_path):  # noqa: F811
+    config = make_config(epochs=4, keep_last=2, sections={"EMA": {"decay": 0.9}})
+    Trainer(config).fit()
+    names = {path.name for path in (tmp_path / "run" / "DSNet").glob("epoch_*")}
+    kept = {f"epoch_{n}.{s}" for n in (3, 4) for s in ("pdparams", "pdopt", "pdema", "pdstates")}
+    assert names == kept
+    weights(tmp_path / "run", name="epoch_3")
+
+
+def test_deleting_epochs_leaves_other_files(tmp_path):
+    others = ["latest.pdparams", "epoch_1.pdparams.txt", "epoch_x.pdparams", "my_epoch_1.pdparams"]
+    for name in [*others, "epoch_2.pdparams", "epoch_10.pdparams", "epoch_9_student.pdparams"]:
+        (tmp_path / name).touch()
+    delete_old_epochs(tmp_path, keep=1)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "epoch_10.pdparams"}
+
+
+def scaled(**lr):
+    base = {"name": "Cosine", "learning_rate": 0.5, "warmup_epoch": 1, "warmup_start_lr": 0.1}
+    return {"Optimizer": {"name": "Momentum", "lr": {**base, **lr}}}
+
+
+def test_rates_follow_the_batch(make_config):  # noqa: F811
+    """Two accumulated batches of 8 images, for a recipe made for 64: a quarter of the rates."""
+    plain = Trainer(make_config(update_freq=2, sections=scaled(base_batch_size=64)))
+    sections = scaled(base_batch_size=64, auto_scale=True)
+    trainer = Trainer(make_config(update_freq=2, sections=sections))
+    rates = []
+    for schedule in (plain.schedule, trainer.schedule):
+        values = []
+        for _ in range(2):
+            values.append(schedule.get_lr())
+            schedule.step()
+        rates.append(values)
+    assert rates[1] == pytest.approx([rate / 4 for rate in rates[0]])
+    assert trainer.optimizer.get_lr() == pytest.approx(trainer.schedule.get_lr())
+
+
+def test_rates_cannot_follow_an_unknown_batch(make_config):  # noqa: F811
+    with pytest.raises(ConfigError, match="base_batch_size"):
+        Trainer(make_config(sections=scaled(auto_scale=True)))
