@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from ppcls.errors import DataError
+from ppcls.errors import ConfigError, DataError
 from ppcls.registry import TRANSFORMS
 
 #: Larger images are refused before decoding; 2**27 pixels are 400 MB of RGB.
@@ -25,9 +25,17 @@ Backend = Literal["cv2", "pil"]
 
 # OpenCV decodes to RGB from 4.11 on; before, it swaps what the JPEG library gives, to BGR.
 _READ = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
+_READ_REDUCED = {
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
+#: Metadata stand within the first bytes of a file, in segments of up to 64 KB.
+_METADATA = 2**18
+_ORIENTATION = 0x0112
 _END_OF_IMAGE = 0xD9
 _START_OF_SCAN = 0xDA
 # 0xC4, 0xC8 and 0xCC are no frame headers.
@@ -59,20 +67,38 @@ def decode_pixels(data: bytes, backend: Backend = "cv2") -> "tuple[np.ndarray, b
     if len(data) == 0:
         raise DataError("the file is empty")
     header = None
-    size = None
-    if data.startswith(_JPEG_SIGNATURE):
-        if not is_complete_jpeg(data):
-            raise DataError("the JPEG file is truncated; copy or download it again")
-        size = jpeg_size(data)
-    if size is None:
+    if not (data.startswith(_JPEG_SIGNATURE) and _check_jpeg(data)):
         header = _read_header(data)
-        size = header.size
-    _check_size(*size)
+        _check_size(*header.size)
     if backend == "cv2":
         pixels = _decode_cv2(data)
         if pixels is not None:
             return pixels, _READ == cv2.IMREAD_COLOR
     return _decode_pil(header or _read_header(data)), False
+
+
+def decode_reduced(data: bytes, factor: Literal[1, 2, 4, 8]) -> np.ndarray:
+    """As `decode_image`, a JPEG file at 1 / `factor` of its width and height, rounded up."""
+    if factor == 1:
+        return decode_image(data)
+    _check_jpeg(data)
+    pixels = _decode_cv2(data, _READ_REDUCED[factor])
+    if pixels is None:  # A kind of JPEG that only Pillow reads.
+        whole = decode_image(data)
+        size = tuple(-(-length // factor) for length in whole.shape[1::-1])
+        return cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def upright_jpeg_size(data: bytes) -> "Optional[tuple[int, int]]":
+    """(width, height) that a JPEG file is decoded to; None of other files."""
+    if not data.startswith(_JPEG_SIGNATURE):
+        return None
+    size = jpeg_size(data)
+    if size is None or b"Exif" not in data[:_METADATA]:
+        return size
+    orientation = _read_header(data).getexif().get(_ORIENTATION, 1)
+    return size[::-1] if orientation in (5, 6, 7, 8) else size
 
 
 def jpeg_size(data: bytes) -> "Optional[tuple[int, int]]":
@@ -124,6 +150,16 @@ def _read_header(data: bytes) -> Image.Image:
     return header
 
 
+def _check_jpeg(data: bytes) -> bool:
+    """Whether the size of a JPEG file could be read; it and the file's end are right then."""
+    if not is_complete_jpeg(data):
+        raise DataError("the JPEG file is truncated; copy or download it again")
+    size = jpeg_size(data)
+    if size is not None:
+        _check_size(*size)
+    return size is not None
+
+
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise DataError(
@@ -132,9 +168,9 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _decode_cv2(data: bytes) -> Optional[np.ndarray]:
+def _decode_cv2(data: bytes, flags: int = _READ) -> Optional[np.ndarray]:
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), _READ)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
 
@@ -162,6 +198,9 @@ class DecodeImage:
         channel_first: give (3, H, W).
         to_np: accepted from PaddleClas; operators here always give arrays.
         backend: library that decodes.
+        reduce: "auto" decodes JPEG photos at 1/2, 1/4 or 1/8 of their size where the operator
+            that follows, RandCropImage or ResizeImage, needs no more: several times faster for
+            large photos, and a little different (see `reduced_decode`), so for training only.
 
     Raises (when called):
         DataError: the bytes are not a whole, readable image.
@@ -173,7 +212,14 @@ class DecodeImage:
         channel_first: bool = False,
         to_np: bool = True,
         backend: Backend = "cv2",
+        reduce: Literal["never", "auto"] = "never",
     ):
+        if reduce == "auto" and (backend != "cv2" or not to_rgb or channel_first):
+            raise ConfigError(
+                "DecodeImage: `reduce: auto` gives RGB (H, W, 3) decoded by OpenCV; leave out "
+                "to_rgb, channel_first and backend"
+            )
+        self.reduce = reduce
         self.to_rgb = to_rgb
         self.channel_first = channel_first
         self.backend = backend

@@ -12,6 +12,7 @@ import numpy as np
 from ppcls.data.transform.crop import CropImage, RandCropImage
 from ppcls.data.transform.decode import DecodeImage, decode_pixels
 from ppcls.data.transform.normalize import NormalizeImage, ToCHWImage
+from ppcls.data.transform.reduced_decode import ReducedDecode
 from ppcls.data.transform.resample import Part, can_resize, native_is_used, resize_part
 from ppcls.data.transform.resize import ResizeImage
 
@@ -19,12 +20,15 @@ _METHODS = ("bilinear", "bicubic", "random")
 
 
 def fuse(operators: Sequence[Any]) -> "list[Any]":
-    """The steps that `operators` are run as: themselves without the native library."""
-    if not native_is_used():
-        return list(operators)
+    """The steps that `operators` are run as.
+
+    Without the native library they are the operators, but for what `DecodeImage` may reduce.
+    """
     steps, rest = [], list(operators)
     while rest:
-        fused = FusedResize.match(rest)
+        fused = ReducedDecode.match(rest)
+        if fused is None and native_is_used():
+            fused = FusedResize.match(rest)
         steps.append(fused or rest[0])
         rest = rest[len(fused.operators) if fused else 1 :]
     return steps
@@ -83,7 +87,7 @@ class FusedResize:
             image = image[top : top + height, left : left + width]
             size = self.resize.size
         else:
-            size = self.resize.new_size(image)
+            size = self.resize.new_size(width, height)
         method = self.resize.resize.draw_method(rng)
         part = self.crop.part(*size) if self.crop else Part(0, 0, *size)
         return resize_part(image, size, method, part, swap=is_bgr, normalization=self.normalization)

@@ -118,17 +118,16 @@ class ResizeImage:
         self.resize = Resizer(interpolation, backend)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return self.resize(image, self.new_size(image), rng)
+        return self.resize(image, self.new_size(image.shape[1], image.shape[0]), rng)
 
-    def new_size(self, image: np.ndarray) -> "tuple[int, int]":
-        """(width, height) that `image` is resized to.
+    def new_size(self, width: int, height: int) -> "tuple[int, int]":
+        """(width, height) that an image of that size is resized to.
 
         Raises:
             DataError: a very long and narrow image would become too large.
         """
         if self.size:
             return self.size
-        height, width = image.shape[:2]
         factor = float(self.resize_short) / min(width, height)
         size = round(width * factor), round(height * factor)
         if size[0] * size[1] > max(MAX_PIXELS, width * height):
