@@ -12,6 +12,7 @@ from ppcls.arch import paddleclas_zoo
 from ppcls.arch.base import FeaturePyramid, Model
 from ppcls.arch.convert import load_published, read_published
 from ppcls.arch.download import fetch
+from ppcls.arch.freezing import freeze, freeze_all_but_head
 from ppcls.arch.intermediate import return_outputs_of
 from ppcls.arch.options import ArchOptions
 from ppcls.arch.pretrained import find_record
@@ -53,6 +54,10 @@ def build_model(spec: "Union[str, Mapping[str, Any]]") -> nn.Layer:
         model.class_num = kwargs.get("class_num", 1000)
     if options.pretrained:
         _load_pretrained(model, name, options, kwargs.get("img_size"))
+    if options.freeze:
+        freeze(model, options.freeze)
+    if options.linear_probe:
+        freeze_all_but_head(model)
     if options.use_sync_bn:
         model = _with_sync_bn(model)
     if options.return_patterns and not is_foreign:

@@ -13,6 +13,10 @@ class ArchOptions:
     pretrained: Union[bool, str] = False
     #: Load `pretrained` without its classifier, to fine-tune on other classes.
     ignore_head: bool = False
+    #: Names of layers or parameters that are not trained, e.g. `patch_embed1`, `blocks?.0`.
+    freeze: Optional[list[str]] = None
+    #: Train the classifier only.
+    linear_probe: bool = False
     #: Batch normalisation over all processes; needs GPUs.
     use_sync_bn: bool = False
     #: Return a mapping: `logits`, and under these names the outputs of sub-layers, written as
