@@ -7,6 +7,17 @@ from ppcls.commands import add_config_arguments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
+    parser.add_argument(
+        "-p",
+        "--profile",
+        nargs="?",
+        type=int,
+        const=5,
+        default=0,
+        metavar="N",
+        help="profile N iterations (default 5): a timeline and a table of operators, in the "
+        "folder profile beside the checkpoints; training goes on",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -17,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ppcls.engine.trainer import Trainer
 
     try:
-        Trainer(config).fit()
+        Trainer(config, arguments.profile).fit()
     except Interrupted as interrupted:
         return interrupted.exit_code
     return 0

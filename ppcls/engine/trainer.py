@@ -40,6 +40,7 @@ from ppcls.engine.history import ScalarWriter, write_history
 from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.optimizer_state import collect_state, restore_state
 from ppcls.engine.preflight import check_before_training, output_problems
+from ppcls.engine.profiling import StepProfiler
 from ppcls.engine.progress import EpochProgress
 from ppcls.errors import CheckpointError, ConfigError, TrainingError
 from ppcls.loss import CombinedLoss
@@ -69,11 +70,15 @@ class Trainer:
     Everything is built, checked and, if `Global.checkpoints` is set, restored by the constructor;
     `fit` runs the epochs.
 
+    Args:
+        config: the configuration.
+        profile_steps: profile so many iterations, see `ppcls.engine.profiling`.
+
     Raises:
         UserError: the configuration, the data or the checkpoint cannot be used.
     """
 
-    def __init__(self, config: "dict[str, Any]"):
+    def __init__(self, config: "dict[str, Any]", profile_steps: int = 0):
         for section in ("DataLoader", "Loss", "Optimizer"):
             if not config.get(section):
                 raise ConfigError(f"{section}: training needs this section")
@@ -97,6 +102,10 @@ class Trainer:
         self._build_data()
         self._build_optimization()
         self.position = Position()
+        self.profiler = None
+        if profile_steps and self.environment.is_main:
+            folder = self.folder / "profile"
+            self.profiler = StepProfiler(folder, profile_steps, self.options.device)
         checkpoint = checkpoint_to_resume(self.options.checkpoints, self.folder)
         if checkpoint is not None:
             self._resume(checkpoint)
@@ -195,6 +204,8 @@ class Trainer:
                 results, quality = self._evaluate_epoch()
                 row.update({f"eval_{name}": value for name, value in results.items()})
                 self._finish_epoch(row, quality)
+        if self.profiler is not None:
+            self.profiler.close()
         self.scalars.close()
         self.loader.close()
         summary = self._summary()
@@ -227,6 +238,8 @@ class Trainer:
             progress.data_ready()
             step_ends = self._train_step(batch, progress.position, averages)
             progress.step_done(len(batch.labels))
+            if self.profiler is not None:
+                self.profiler.step()
             position.iteration += 1
             is_last = progress.position == count
             if progress.position % options.print_batch_step == 0 or is_last:

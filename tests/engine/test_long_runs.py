@@ -1,5 +1,7 @@
 """Options for runs that are restarted, moved to other machines and watched over weeks."""
 
+import json
+
 import pytest
 
 from ppcls.engine.checkpoint import delete_old_epochs
@@ -76,3 +78,21 @@ def test_rates_follow_the_batch(make_config):  # noqa: F811
 def test_rates_cannot_follow_an_unknown_batch(make_config):  # noqa: F811
     with pytest.raises(ConfigError, match="base_batch_size"):
         Trainer(make_config(sections=scaled(auto_scale=True)))
+
+
+def test_profile_of_a_run_that_goes_on(make_config, tmp_path):  # noqa: F811
+    config = make_config(batch_size=2, epochs=1)
+    Trainer(config, profile_steps=3).fit()
+    folder = tmp_path / "run" / "DSNet"
+    assert (folder / "latest.pdparams").exists()
+    events = json.loads((folder / "profile" / "timeline.json").read_text())["traceEvents"]
+    steps = {event["name"] for event in events if "ProfileStep" in event.get("name", "")}
+    assert len(steps) == 3
+    table = (folder / "profile" / "operators.txt").read_text()
+    assert "conv2d dygraph" in table
+    assert "slowest operators" in (folder / "train.log").read_text()
+
+
+def test_profile_of_a_run_too_short(make_config, capsys):  # noqa: F811
+    Trainer(make_config(batch_size=8, epochs=1), profile_steps=3).fit()
+    assert "no profile: the run had only 2 iterations" in capsys.readouterr().out
