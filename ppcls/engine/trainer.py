@@ -37,6 +37,7 @@ from ppcls.engine.environment import (
 )
 from ppcls.engine.evaluator import build_evaluator
 from ppcls.engine.history import ScalarWriter, write_history
+from ppcls.engine.memory import peak_memory_mib
 from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.optimizer_state import collect_state, restore_state
 from ppcls.engine.preflight import check_before_training, output_problems
@@ -50,6 +51,10 @@ from ppcls.registry import parse_spec
 from ppcls.utils.cpu import describe_settings
 from ppcls.utils.logger import init_logger, logger
 from ppcls.utils.signals import Interrupted, StopRequest
+
+# An epoch shorter than this is dominated by the start of the workers.
+_SECONDS_TO_JUDGE_DATA = 30.0
+_SHARE_OF_SLOW_DATA = 0.25
 
 
 @dataclass
@@ -102,6 +107,7 @@ class Trainer:
         self._build_data()
         self._build_optimization()
         self.position = Position()
+        self._has_warned_of_data = False
         self.profiler = None
         if profile_steps and self.environment.is_main:
             folder = self.folder / "profile"
@@ -257,12 +263,25 @@ class Trainer:
                 self._check_loss(progress, averages.compute())
                 self._save(LATEST, averages)
         timing = progress.close()
+        self._warn_of_slow_data(timing)
         position.epoch += 1
         row = {"epoch": position.epoch, "lr": self.schedule.get_lr()}
         row.update({f"train_{name}": value for name, value in averages.compute().items()})
         row.update({f"train_{name}": value for name, value in self._train_metric_values().items()})
         row.update(timing)
+        row["peak_memory_mib"] = peak_memory_mib(self.options.device)
         return row
+
+    def _warn_of_slow_data(self, timing: "dict[str, float]") -> None:
+        waited = timing["data_share"]
+        is_long = timing["seconds"] >= _SECONDS_TO_JUDGE_DATA
+        if is_long and waited > _SHARE_OF_SLOW_DATA and not self._has_warned_of_data:
+            self._has_warned_of_data = True
+            logger.warning(
+                f"{waited:.0%} of the epoch was spent waiting for data: raise "
+                "DataLoader.Train.loader.num_workers if there are idle processors, or find the "
+                "slow operator with tools/benchmark_loader.py"
+            )
 
     def _train_step(self, batch: Any, position: int, averages: RunningAverages) -> bool:
         """Forward, backward and, when its group of iterations is complete, an optimizer step."""

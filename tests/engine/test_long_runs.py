@@ -1,6 +1,7 @@
 """Options for runs that are restarted, moved to other machines and watched over weeks."""
 
 import json
+import time
 
 import pytest
 
@@ -96,3 +97,26 @@ def test_profile_of_a_run_that_goes_on(make_config, tmp_path):  # noqa: F811
 def test_profile_of_a_run_too_short(make_config, capsys):  # noqa: F811
     Trainer(make_config(batch_size=8, epochs=1), profile_steps=3).fit()
     assert "no profile: the run had only 2 iterations" in capsys.readouterr().out
+
+
+def test_history_tells_cost_and_memory(make_config, tmp_path):  # noqa: F811
+    Trainer(make_config(epochs=1)).fit()
+    (row,) = json.loads((tmp_path / "run" / "DSNet" / "train_results.json").read_text())["history"]
+    assert 100 < row["peak_memory_mib"] < 20_000
+    assert 0 <= row["data_share"] <= 1
+    assert row["images_per_second"] > 0
+
+
+def test_slow_data_is_noticed_once(make_config, monkeypatch, capsys):  # noqa: F811
+    """An operator that takes most of the time, in epochs that count as long enough to judge."""
+    monkeypatch.setattr("ppcls.engine.trainer._SECONDS_TO_JUDGE_DATA", 0.0)
+    trainer = Trainer(make_config(epochs=2))
+    read = trainer.loader.dataset.read
+
+    def read_slowly(index):
+        time.sleep(0.2)
+        return read(index)
+
+    trainer.loader.dataset.read = read_slowly
+    trainer.fit()
+    assert capsys.readouterr().out.count("of the epoch was spent waiting for data") == 1
