@@ -42,10 +42,13 @@ def build_trained_model(config: "dict[str, Any]", whole: bool = False) -> paddle
         UserError: the weights are missing or belong to another model.
     """
     spec, prefix = inference_spec(config["Arch"])
-    model = build_model(config["Arch"] if whole else spec)
     options = GlobalOptions(**config.get("Global", {}))
     run_folder = Path(options.output_dir) / parse_spec(config["Arch"])[0]
     path = options.pretrained_model or checkpoint_to_resume(options.checkpoints, run_folder)
+    if path:
+        # Published weights would be fetched only to be replaced.
+        spec["pretrained"] = False
+    model = build_model(config["Arch"] if whole and prefix else spec)
     if path:
         tensors, source = load_weights_for_inference(path)
         if not whole:

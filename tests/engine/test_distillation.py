@@ -187,7 +187,12 @@ def test_the_student_is_evaluated_and_leaves_alone(make_config, folder, tmp_path
     assert len(predicted[0]["class_ids"]) == 2
     assert infer(make_config(pretrained_model=student_file), image) == predicted
 
-    report = export(make_config(pretrained_model=str(runs / "best_model")))
+    # Neither the teacher nor published weights are needed for it.
+    gone = {
+        "pretrained_list": [str(folder / "gone"), None],
+        "models": [{"Teacher": TEACHER}, {"Student": {**STUDENT, "pretrained": "gone"}}],
+    }
+    report = export(make_config(arch=gone, pretrained_model=str(runs / "best_model")))
     predictor = Predictor(report.folder)
     assert predictor.description.model_name == "DSNet"
     assert predictor.description.postprocess == {"name": "Topk", "topk": 2}
