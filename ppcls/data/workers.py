@@ -179,8 +179,10 @@ class _Worker:
     def _unpack(self, packed: _Packed) -> "tuple[list[np.ndarray], Any]":
         if packed.new_size is not None:
             descriptor = reduction.recv_handle(self.pipe)
-            self._slots[packed.slot] = mmap.mmap(descriptor, packed.new_size)
-            os.close(descriptor)
+            try:
+                self._slots[packed.slot] = mmap.mmap(descriptor, packed.new_size)
+            finally:
+                os.close(descriptor)
         memory = self._slots[packed.slot]
         arrays = [
             np.ndarray(shape, dtype, buffer=memory, offset=offset)
@@ -216,6 +218,8 @@ def _serve(load: Callable, pipe: connection.Connection, slots: int, parent: int)
             if not isinstance(error, UserError):
                 error = DataError(f"a data worker failed: {type(error).__name__}: {error}")
             pipe.send(_Failure(error, traceback.format_exc()))
+            if packer:
+                packer.discard()
             continue
         if packer is None:
             pipe.send(result)
@@ -249,6 +253,10 @@ class _Packer:
     def allocate(self, shape: "tuple[int, ...]", dtype: Any) -> np.ndarray:
         """An array for the next result, in its slot."""
         return self.slots[self.next].allocate(shape, np.dtype(dtype))
+
+    def discard(self) -> None:
+        """Forgets what was allocated for a result that failed."""
+        self.slots[self.next].discard()
 
     def send(self, arrays: "list[np.ndarray]", rest: Any) -> None:
         slot, number = self.slots[self.next], self.next
@@ -296,11 +304,15 @@ class _Slot:
         copy[...] = array
         return copy.ctypes.data - self._mappings[-1].ctypes.data
 
-    def clear(self) -> None:
-        """Makes room for the next result; the main process has mapped all of the memory."""
+    def discard(self) -> None:
+        """Makes room for another result in place of this one."""
         self._used = 0
-        self.has_grown = False
         del self._mappings[:-1]
+
+    def clear(self) -> None:
+        """Makes room for the next result; the main process has been sent this one."""
+        self.discard()
+        self.has_grown = False
 
     def _grow(self, size: int) -> None:
         if self.descriptor is None:

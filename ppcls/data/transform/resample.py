@@ -3,7 +3,6 @@
 The native library also computes only a part of the result, and normalised values at once.
 """
 
-import ctypes
 import functools
 from typing import Any, NamedTuple, Optional
 
@@ -17,7 +16,6 @@ from ppcls.utils.logger import logger
 
 #: Methods of the native library, by its numbers for them.
 _FILTERS = {Image.Resampling.BILINEAR: 0, Image.Resampling.BICUBIC: 1}
-_Box = ctypes.c_float * 4
 
 
 class Part(NamedTuple):
@@ -78,7 +76,6 @@ def resize_part(
     method: Image.Resampling,
     part: Part,
     *,
-    box: "Optional[tuple[float, float, float, float]]" = None,
     swap: bool = False,
     normalization: Optional[Normalization] = None,
 ) -> np.ndarray:
@@ -89,7 +86,6 @@ def resize_part(
         size: (width, height) of the whole result.
         method: bilinear or bicubic.
         part: of the result, what is computed.
-        box: (left, top, right, bottom) of what is resized; None is all of the image.
         swap: reverse the channels.
         normalization: give (3, height, width) float32.
 
@@ -105,13 +101,7 @@ def resize_part(
         scale, mean, std = normalization
         outputs = (None, float(scale), mean.ctypes.data, std.ctypes.data, result.ctypes.data)
     native.load().ppcls_resample(
-        *(
-            image.ctypes.data,
-            image.strides[0],
-            width,
-            height,
-            _Box(*(box or (0, 0, width, height))),
-        ),
+        *(image.ctypes.data, image.strides[0], width, height),
         *(_FILTERS[method], _columns_first((width, height), size), *size),
         *part,
         *(swap, *outputs),

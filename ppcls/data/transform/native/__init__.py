@@ -22,7 +22,6 @@ _NAME = "ppcls_resample"
 # No fused multiply-add: weights must be rounded as Pillow rounds them.
 _FLAGS = ["-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC"]
 _FLAGS += ["-Wno-psabi"]
-_FLOATS = ctypes.POINTER(ctypes.c_float)
 
 
 def library_path() -> Path:
@@ -71,7 +70,7 @@ def load() -> Optional[ctypes.CDLL]:
     integer = ctypes.c_int
     library.ppcls_resample.restype = None
     library.ppcls_resample.argtypes = [
-        *(ctypes.c_void_p, ctypes.c_int64, integer, integer, _FLOATS),  # image, box
+        *(ctypes.c_void_p, ctypes.c_int64, integer, integer),  # image
         *(integer, integer, integer, integer),  # filter, columns_first, size of the result
         *(integer, integer, integer, integer),  # left, top, width, height
         *(integer, ctypes.c_void_p),  # swap, bytes

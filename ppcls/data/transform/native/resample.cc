@@ -80,8 +80,9 @@ struct Taps {
   std::vector<int> count;
   std::vector<int32_t> weights;  // `stride` per output sample
 
-  Taps(const Filter& filter, int in_size, float in0, float in1, int out_size, int begin, int end) {
-    const double scale = static_cast<double>(in1 - in0) / out_size;
+  Taps(const Filter& filter, int in_size, int out_size, int begin, int end) {
+    // Pillow keeps lengths as floats.
+    const double scale = static_cast<double>(static_cast<float>(in_size)) / out_size;
     const double filter_scale = std::max(scale, 1.0);
     const double support = filter.support * filter_scale;
     stride = static_cast<int>(std::ceil(support)) * 2 + 1;
@@ -91,7 +92,7 @@ struct Taps {
     std::vector<double> exact(stride);
     const double inverse = 1.0 / filter_scale;
     for (int i = begin; i < end; ++i) {
-      const double center = in0 + (i + 0.5) * scale;
+      const double center = (i + 0.5) * scale;
       const int low = std::max(static_cast<int>(center - support + 0.5), 0);
       const int high = std::min(static_cast<int>(center + support + 0.5), in_size);
       double sum = 0.0;
@@ -185,20 +186,20 @@ void filter_columns(const uint8_t* in, int64_t stride, int length, const Taps& t
 
 extern "C" {
 
-// Resizes the part `box` (left, top, right, bottom) of an image to out_width x out_height, and gives
-// of the result the part [top, top + crop_height) x [left, left + crop_width).
+// Resizes an image to out_width x out_height, and gives of the result the part
+// [top, top + crop_height) x [left, left + crop_width).
 //   pixels: (height, width, 3), rows `stride` bytes apart;
 //   filter: 0 bilinear, 1 bicubic;
 //   columns_first: filter along the columns before the rows;
 //   swap: reverse the channels;
 //   bytes: receives (crop_height, crop_width, 3), unless there are
 //   planes: receives (3, crop_height, crop_width), (value * scale - mean[c]) / std[c] in float.
-void ppcls_resample(const uint8_t* pixels, int64_t stride, int width, int height, const float* box,
-                    int filter, int columns_first, int out_width, int out_height, int left, int top,
+void ppcls_resample(const uint8_t* pixels, int64_t stride, int width, int height, int filter,
+                    int columns_first, int out_width, int out_height, int left, int top,
                     int crop_width, int crop_height, int swap, uint8_t* bytes, float scale,
                     const float* mean, const float* std, float* planes) {
-  const Taps across(kFilters[filter], width, box[0], box[2], out_width, left, left + crop_width);
-  const Taps down(kFilters[filter], height, box[1], box[3], out_height, top, top + crop_height);
+  const Taps across(kFilters[filter], width, out_width, left, left + crop_width);
+  const Taps down(kFilters[filter], height, out_height, top, top + crop_height);
   const int64_t size = static_cast<int64_t>(crop_width) * crop_height;
   std::vector<uint32_t> result(size);
   uint8_t* out = reinterpret_cast<uint8_t*>(result.data());
