@@ -133,6 +133,7 @@ def parse_spec(spec: "str | Mapping[str, Any]") -> "tuple[str, dict[str, Any]]":
 
 
 RETRIEVAL = "retrieval is not supported yet, only classification is"
+_NO_SUCH_DISTILLATION = "this distillation loss of PaddleClas is not supported"
 
 ARCHS = Registry(
     "arch",
@@ -144,26 +145,36 @@ NECKS = Registry("neck", package="ppcls.arch.neck")
 LOSSES = Registry(
     "loss",
     package="ppcls.loss",
-    refused=dict.fromkeys(
-        (
-            "CenterLoss",
-            "ContrastiveLoss",
-            "ContrastiveLoss_XBM",
-            "DCHLoss",
-            "DSHSDLoss",
-            "EmlLoss",
-            "LCDSHLoss",
-            "MSMLoss",
-            "NpairsLoss",
-            "PairwiseCosface",
-            "SupConLoss",
-            "TriHardLoss",
-            "TripletAngularMarginLoss",
-            "TripletLoss",
-            "TripletLossV2",
+    refused={
+        **dict.fromkeys(
+            (
+                "DistillationATLoss",
+                "DistillationGuidedDMLLoss",
+                "DistillationGuidedKLDivLoss",
+            ),
+            _NO_SUCH_DISTILLATION,
         ),
-        RETRIEVAL,
-    ),
+        **dict.fromkeys(
+            (
+                "CenterLoss",
+                "ContrastiveLoss",
+                "ContrastiveLoss_XBM",
+                "DCHLoss",
+                "DSHSDLoss",
+                "EmlLoss",
+                "LCDSHLoss",
+                "MSMLoss",
+                "NpairsLoss",
+                "PairwiseCosface",
+                "SupConLoss",
+                "TriHardLoss",
+                "TripletAngularMarginLoss",
+                "TripletLoss",
+                "TripletLossV2",
+            ),
+            RETRIEVAL,
+        ),
+    },
 )
 METRICS = Registry(
     "metric",

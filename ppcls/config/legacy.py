@@ -9,8 +9,9 @@ def move_old_keys(config: "dict[str, Any]") -> "dict[str, Any]":
     - `Global.class_num` -> `Arch.class_num`
     - `DataLoader.*.dataset.batch_transform_ops` -> `DataLoader.*.batch_transform_ops`
 
-    A key present in both places is left for the check to report. `Optimizer.lr.epochs` and
-    `Optimizer.lr.step_each_epoch`, which PaddleClas overwrites by those of the run, are dropped.
+    A key present in both places is left for the check to report. What PaddleClas overwrites by that
+    of the run is dropped: `Optimizer.lr.epochs`, `Optimizer.lr.step_each_epoch`, and `class_num` of
+    batch operators.
     """
     config = dict(config)
     global_section, arch = config.get("Global"), config.get("Arch")
@@ -29,10 +30,24 @@ def move_old_keys(config: "dict[str, Any]") -> "dict[str, Any]":
 def _move_batch_ops(split: Any) -> Any:
     if not isinstance(split, dict) or not isinstance(split.get("dataset"), dict):
         return split
-    if split.get("batch_transform_ops") is not None:
-        return split
-    dataset, split = _moved(split["dataset"], split, "batch_transform_ops")
-    return {**split, "dataset": dataset}
+    if split.get("batch_transform_ops") is None:
+        dataset, split = _moved(split["dataset"], split, "batch_transform_ops")
+        split = {**split, "dataset": dataset}
+    operators = split.get("batch_transform_ops")
+    if isinstance(operators, list):
+        split = {**split, "batch_transform_ops": [_without_class_num(op) for op in operators]}
+    return split
+
+
+def _without_class_num(operator: Any) -> Any:
+    if not isinstance(operator, dict):
+        return operator
+    return {
+        name: {key: value for key, value in arguments.items() if key != "class_num"}
+        if isinstance(arguments, dict)
+        else arguments
+        for name, arguments in operator.items()
+    }
 
 
 def _moved(

@@ -46,6 +46,8 @@ class GlobalOptions:
     use_visualdl: bool = False
     #: Channels, height, width of the model's input.
     image_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (3, 224, 224)
+    #: Accepted from PaddleClas files, which give `image_shape` its first number by this name.
+    image_channel: Optional[PositiveInt] = None
     #: Where `tools/export_model.py` writes.
     save_inference_dir: str = "./inference"
     #: Train the graph that `paddle.jit.to_static` makes instead of eager code.

@@ -5,6 +5,7 @@ Mappings are merged key by key, everything else (lists too) is replaced by the l
 that holds `_REPLACE_: true` replaces the base's mapping instead of being merged into it.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Union
 
@@ -32,6 +33,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if isinstance(key, (str, int)):
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+# PyYAML follows YAML 1.1, for which `1e-5` and `1.0e5` are texts.
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z"),
+    list("-+0123456789"),
+)
 
 
 def parse_yaml(text: str, origin: str) -> Any:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ppcls.config.check import check_config
+from ppcls.config.yaml_file import parse_yaml
 from ppcls.inference import postprocess  # noqa: F401
 from ppcls.registry import LOSSES, LRS, METRICS, OPTIMIZERS, POSTPROCESSES, parse_spec
 
@@ -251,6 +252,60 @@ Arch:
 def test_architectures_of_distillation(text):
     pytest.importorskip("paddleclas")
     assert not check_config(yaml.safe_load(text))[1]
+
+
+def test_numbers_with_an_exponent_reach_models_whose_arguments_have_no_types():
+    """YAML 1.1 reads `1e-5` as text; a model of `paddleclas` would get it as it is."""
+    pytest.importorskip("paddleclas")
+    arch = parse_yaml(
+        "Arch: {name: TinyNet_E, override_params: {batch_norm_epsilon: 1e-5, a: 2.5e3, b: '1e-5'}}",
+        origin="here",
+    )
+    options = check_config(arch)[0]["Arch"]["override_params"]
+    assert options == {"batch_norm_epsilon": 1e-5, "a": 2500.0, "b": "1e-5"}
+
+
+GLOBAL = """
+image_channel: &image_channel 4
+image_shape: [*image_channel, 224, 224]
+eval_interval: 1
+"""
+
+
+def test_global():
+    section = checked({"Global": yaml.safe_load(GLOBAL)})["Global"]
+    assert section["image_shape"][0] == 4
+
+
+def test_class_num_of_batch_operators_is_the_models():
+    split = yaml.safe_load("""
+        dataset:
+          name: ImageNetDataset
+          image_root: images
+          cls_label_path: list.txt
+          batch_transform_ops:
+          - OpSampler:
+              class_num: 7
+              MixupOperator: {alpha: 0.8, prob: 0.5}
+          - CutmixOperator: {alpha: 1.0, class_num: 7}
+          - FmixOperator:
+        sampler: {name: DistributedBatchSampler, batch_size: 8}
+    """)
+    operators = checked({"DataLoader": {"Train": split}})["DataLoader"]["Train"]
+    assert operators["batch_transform_ops"] == [
+        {"OpSampler": {"MixupOperator": {"alpha": 0.8, "prob": 0.5}}},
+        {"CutmixOperator": {"alpha": 1.0}},
+        {"FmixOperator": {}},
+    ]
+
+
+def test_distillation_losses_that_are_not_supported_say_so():
+    spec = {"DistillationGuidedDMLLoss": {"model_name_pairs": [["Student", "Teacher"]]}}
+    _, faults = check_config({**yaml.safe_load(ARCH), "Loss": {"Train": [spec]}})
+    assert faults == [
+        "Loss.Train.0: loss 'DistillationGuidedDMLLoss': this distillation loss of PaddleClas is "
+        "not supported"
+    ]
 
 
 @pytest.mark.parametrize(
