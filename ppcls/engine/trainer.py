@@ -3,7 +3,6 @@
 import math
 import signal
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -13,7 +12,7 @@ import paddle
 from ppcls.arch import build_model
 from ppcls.arch.distillation import inference_spec
 from ppcls.arch.weights import load_weights
-from ppcls.config import save_config, to_plain
+from ppcls.config import save_config
 from ppcls.config.sections import AMPOptions, EMAOptions, GlobalOptions
 from ppcls.data.loader import build_loader
 from ppcls.engine.averages import RunningAverages
@@ -21,11 +20,8 @@ from ppcls.engine.checkpoint import (
     BEST,
     LATEST,
     STATES,
-    Checkpoint,
-    as_arrays,
     checkpoint_to_resume,
     delete_old_epochs,
-    load_checkpoint,
     load_weights_for_inference,
     save_checkpoint,
     save_student,
@@ -39,11 +35,11 @@ from ppcls.engine.evaluator import build_evaluator
 from ppcls.engine.history import ScalarWriter, write_history
 from ppcls.engine.memory import peak_memory_mib
 from ppcls.engine.mixed_precision import MixedPrecision
-from ppcls.engine.optimizer_state import collect_state, restore_state
 from ppcls.engine.preflight import check_before_training, output_problems
 from ppcls.engine.profiling import StepProfiler
 from ppcls.engine.progress import EpochProgress
-from ppcls.errors import CheckpointError, ConfigError, TrainingError
+from ppcls.engine.run_state import Position, collect_run, resume_run
+from ppcls.errors import ConfigError, TrainingError
 from ppcls.loss import CombinedLoss
 from ppcls.metric import build_metrics
 from ppcls.optimizer import ExponentialMovingAverage, build_optimizer
@@ -55,18 +51,6 @@ from ppcls.utils.signals import Interrupted, StopRequest
 # An epoch shorter than this is dominated by the start of the workers.
 _SECONDS_TO_JUDGE_DATA = 30.0
 _SHARE_OF_SLOW_DATA = 0.25
-
-
-@dataclass
-class Position:
-    """Where a run stands. `iteration` counts batches of one process since the start."""
-
-    iteration: int = 0
-    epoch: int = 0
-    best_value: Optional[float] = None
-    best_epoch: int = 0
-    history: "list[dict[str, Any]]" = field(default_factory=list)
-    averages: "Optional[list[float]]" = None
 
 
 class Trainer:
@@ -114,7 +98,7 @@ class Trainer:
             self.profiler = StepProfiler(folder, profile_steps, self.options.device)
         checkpoint = checkpoint_to_resume(self.options.checkpoints, self.folder)
         if checkpoint is not None:
-            self._resume(checkpoint)
+            resume_run(self, checkpoint)
 
     # ---------------------------------------------------------------- building
 
@@ -340,6 +324,14 @@ class Trainer:
                 f"{progress.position}"
             )
 
+    def _check_weights(self, weights: "dict[str, np.ndarray]") -> None:
+        broken = [name for name, value in weights.items() if not np.isfinite(value).all()]
+        if broken:
+            raise self._failure(
+                f"{len(broken)} tensors of the model ({broken[0]} first) hold infinite values "
+                f"or NaN after iteration {self.position.iteration}"
+            )
+
     def _failure(self, what: str) -> TrainingError:
         latest = self.folder / LATEST
         is_saved = Path(f"{latest}{STATES}").exists()
@@ -433,7 +425,8 @@ class Trainer:
         """Saves a checkpoint; a full disk costs this checkpoint, not the run."""
         if self.environment.is_main:
             try:
-                checkpoint = self._checkpoint(averages)
+                checkpoint = collect_run(self, averages)
+                self._check_weights(checkpoint.weights)
                 save_checkpoint(self.folder, name, checkpoint)
                 if self.student_prefix:
                     save_student(self.folder, name, checkpoint, self.student_prefix)
@@ -443,63 +436,6 @@ class Trainer:
                     "is intact and training goes on"
                 )
         self.environment.barrier()
-
-    def _checkpoint(self, averages: Optional[RunningAverages]) -> Checkpoint:
-        position = {**asdict(self.position), "averages": averages.state() if averages else None}
-        weights = as_arrays(self.model.state_dict())
-        broken = [name for name, value in weights.items() if not np.isfinite(value).all()]
-        if broken:
-            raise self._failure(
-                f"{len(broken)} tensors of the model ({broken[0]} first) hold infinite values "
-                f"or NaN after iteration {self.position.iteration}"
-            )
-        return Checkpoint(
-            weights=weights,
-            optimizer=collect_state(self.optimizer, self.model, self.loss),
-            ema=as_arrays(self.ema.state_dict()) if self.ema else None,
-            states={
-                "arch": self.arch_name,
-                "position": position,
-                "iterations_per_epoch": len(self.loader),
-                "seed": self.options.seed,
-                "scaler": self.precision.state(),
-                "config": to_plain(self.config),
-            },
-        )
-
-    def _resume(self, prefix: str) -> None:
-        checkpoint = load_checkpoint(prefix)
-        states = checkpoint.states
-        load_weights(self.model, checkpoint.weights, source=f"the checkpoint {prefix}")
-        if checkpoint.optimizer is None:
-            raise CheckpointError(f"{prefix} holds no optimizer state to resume from")
-        restore_state(self.optimizer, self.model, self.loss, checkpoint.optimizer)
-        if self.ema is not None:
-            if checkpoint.ema is None:
-                raise CheckpointError(
-                    f"{prefix} holds no averaged weights, but the EMA section is set; remove the "
-                    "section, or start from the weights with Global.pretrained_model"
-                )
-            self.ema.set_state_dict(checkpoint.ema)
-        self.precision.load_state(states["scaler"])
-        self.position = Position(**states["position"])
-        count = len(self.loader)
-        if states["iterations_per_epoch"] != count:
-            logger.warning(
-                f"{prefix} was saved with {states['iterations_per_epoch']} iterations an epoch, "
-                f"now there are {count}: going on from the start of epoch {self.position.epoch + 1}"
-            )
-            self.position.iteration = self.position.epoch * count
-            self.position.averages = None
-        if states["seed"] != self.options.seed:
-            logger.warning(
-                f"Global.seed is {self.options.seed}, the checkpoint's was {states['seed']}: "
-                "the run goes on, but not as it would have uninterrupted"
-            )
-        logger.info(
-            f"Resumed from {prefix}: epoch {self.position.epoch + 1}, "
-            f"iteration {self.position.iteration}"
-        )
 
     def _announce(self) -> None:
         if not self.environment.is_main:
