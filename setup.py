@@ -12,11 +12,15 @@ EXTRAS = {
     # paddleclas pins packages that have no builds for newer Pythons.
     "paddleclas": ["paddleclas>=2.6,<3; python_version < '3.12'"],
     "onnx": ["paddle2onnx>=2.0,<3", "onnx>=1.15,<2", "onnxruntime>=1.17,<2"],
+    "openvino": ["openvino>=2024.0"],
     # Reading and writing .safetensors; PyTorch checkpoints need nothing.
     "convert": ["safetensors>=0.4"],
     "visualdl": ["visualdl>=2.5,<3"],
     "quickstart": ["scikit-learn>=1.2", "matplotlib>=3.6"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9", "safetensors>=0.4"],
+    "dev": [
+        *("pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9", "safetensors>=0.4"),
+        "openvino>=2024.0",
+    ],
 }
 
 setup(

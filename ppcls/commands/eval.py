@@ -16,7 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         default="auto",
-        help="what runs the exported folder: auto (default), paddle or onnxruntime",
+        help="what runs the exported folder: auto (default), paddle, onnxruntime or openvino",
+    )
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        help="of the exported folder: fp32 (default), bf16, fp16 or int8",
     )
     parser.add_argument(
         "--flip", action="store_true", help="average over each image and its mirror image"
@@ -35,5 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.override)
     from ppcls.engine.evaluation import evaluate
 
-    evaluate(config, arguments.model_dir, arguments.engine, arguments.flip, arguments.report)
+    evaluate(
+        config,
+        arguments.model_dir,
+        arguments.engine,
+        arguments.flip,
+        arguments.report,
+        arguments.precision,
+    )
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Union
 
 from ppcls.config.types import NonNegativeInt, PositiveInt
 from ppcls.errors import ConfigError
@@ -31,8 +31,12 @@ class PredictionOptions:
     #: Paddle Inference on CPUs: use oneDNN.
     enable_mkldnn: bool = True
     cpu_num_threads: PositiveInt = 1
-    #: True: ONNX Runtime; false: Paddle Inference; null: the faster of what the folder holds.
+    #: PaddleClas's way to choose. True: ONNX Runtime; false: Paddle Inference; null: `engine`.
     use_onnx: Optional[bool] = None
+    #: auto: the fastest on this machine of what the folder holds, measured once.
+    engine: Literal["auto", "paddle", "onnxruntime", "openvino"] = "auto"
+    #: Other than fp32, ONNX Runtime has fp16 and int8, OpenVINO bf16 and int8.
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     #: Classes per prediction; 0 keeps the exported postprocess.
     topk: NonNegativeInt = 0
 
@@ -54,11 +58,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY.PATH=VALUE",
         help="override a value, e.g. -o Global.infer_imgs=photo.jpg; repeatable",
     )
+    parser.add_argument(
+        "--engine", help="as -o Global.engine=...: auto, paddle, onnxruntime, openvino"
+    )
+    parser.add_argument("--precision", help="as -o Global.precision=...: fp32, bf16, fp16, int8")
     parser.add_argument("--output", help="also write the predictions to this .jsonl or .csv file")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    options = load_options(arguments.config, arguments.override)
+    overrides = list(arguments.override)
+    for key in ("engine", "precision"):
+        if getattr(arguments, key) is not None:
+            overrides.append(f"Global.{key}={getattr(arguments, key)}")
+    options = load_options(arguments.config, overrides)
     if not options.infer_imgs:
         raise ConfigError("Global.infer_imgs: name an image or a folder of images")
     predictor = _create_predictor(options)
@@ -110,7 +122,12 @@ def format_result(result: "dict[str, Any]") -> str:
 def _create_predictor(options: PredictionOptions) -> "Predictor":
     from ppcls.inference import Predictor
 
-    engine = {None: "auto", True: "onnxruntime", False: "paddle"}[options.use_onnx]
+    engine = {None: options.engine, True: "onnxruntime", False: "paddle"}[options.use_onnx]
+    if options.engine not in ("auto", engine):
+        raise ConfigError(
+            f"Global.use_onnx: {options.use_onnx} means the engine '{engine}', but Global.engine "
+            f"is '{options.engine}'; set one of them"
+        )
     return Predictor(
         options.inference_model_dir,
         engine=engine,
@@ -119,6 +136,7 @@ def _create_predictor(options: PredictionOptions) -> "Predictor":
         threads=options.cpu_num_threads,
         topk=options.topk or None,
         use_onednn=options.enable_mkldnn,
+        precision=options.precision,
     )
 
 

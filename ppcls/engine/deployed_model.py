@@ -25,17 +25,23 @@ class DeployedModel(nn.Layer):
         engine: see `ppcls.inference.engines.create_engine`.
         device: "cpu" or "gpu".
         threads: CPU threads of one run.
+        precision: see `create_engine`.
 
     Raises:
         ConfigError: the folder or the engine cannot be used.
     """
 
     def __init__(
-        self, folder: Union[str, Path], engine: str = "auto", device: str = "cpu", threads: int = 1
+        self,
+        folder: Union[str, Path],
+        engine: str = "auto",
+        device: str = "cpu",
+        threads: int = 1,
+        precision: str = "fp32",
     ):
         super().__init__()
         self.description = Description.read(folder)
-        self.engine = create_engine(folder, engine, device, threads)
+        self.engine = create_engine(folder, engine, device, threads, precision=precision)
         probe = np.zeros((1, *self.description.image_shape), dtype=np.float32)
         self.class_num = self.engine.run(probe).shape[1]
 

@@ -45,6 +45,7 @@ def evaluate(
     engine: str = "auto",
     flip: bool = False,
     report: "Optional[Union[str, Path]]" = None,
+    precision: str = "fp32",
 ) -> "dict[str, float]":
     """Evaluates on `DataLoader.Eval`; returns losses and metrics by name.
 
@@ -55,6 +56,7 @@ def evaluate(
         engine: what runs the exported folder, see `ppcls.inference.engines`.
         flip: test-time augmentation: average over each image and its mirror image.
         report: folder for a report, see `ppcls.engine.evaluation_report.write_report`.
+        precision: which variant of the exported folder, see `ppcls.inference.engines`.
 
     Raises:
         UserError: the configuration, the data, the weights or the folder cannot be used.
@@ -68,9 +70,11 @@ def evaluate(
     if model_dir is None:
         model = build_trained_model(config, whole=True)
     else:
-        model = DeployedModel(model_dir, engine, options.device)
+        model = DeployedModel(model_dir, engine, options.device, precision=precision)
         section = _with_transforms_of(model, section)
-        logger.info(f"evaluating {model_dir} with {model.engine.name}, its own preprocessing")
+        logger.info(
+            f"evaluating {model_dir} with {model.engine.name} ({precision}), its own preprocessing"
+        )
     loader = build_loader(
         section,
         "Eval",

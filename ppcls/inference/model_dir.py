@@ -2,7 +2,9 @@
 
 inference.json | inference.pdmodel   the program (new format | legacy format)
 inference.pdiparams                  its weights
-inference.onnx                       the same model for ONNX Runtime
+inference.onnx                       the same model for ONNX Runtime and OpenVINO
+inference_fp16.onnx                  the same with weights and arithmetic in float16
+inference_int8.onnx                  the same quantised to 8 bits
 inference.yml                        input shape, preprocessing, postprocess, label names
 export_report.json                   how far each engine is from the model in training
 """
@@ -19,7 +21,18 @@ from ppcls.utils import atomic
 
 STEM = "inference"
 PROGRAM, LEGACY_PROGRAM, PARAMS, ONNX = ".json", ".pdmodel", ".pdiparams", ".onnx"
+ONNX_FP16, ONNX_INT8 = "_fp16.onnx", "_int8.onnx"
+#: Precision -> the ONNX file that is run.
+ONNX_OF = {"fp32": ONNX, "bf16": ONNX, "fp16": ONNX_FP16, "int8": ONNX_INT8}
 DESCRIPTION, REPORT = "inference.yml", "export_report.json"
+
+_EXPORT = "tools/export_model.py --format"
+_MAKERS = {
+    "fp32": f"{_EXPORT} onnx",
+    "bf16": f"{_EXPORT} onnx",
+    "fp16": f"{_EXPORT} onnx_fp16",
+    "int8": "tools/quantize.py",
+}
 
 
 @dataclass
@@ -109,15 +122,15 @@ def find_program(folder: Union[str, Path]) -> "tuple[Path, Path]":
     return program, params
 
 
-def find_onnx(folder: Union[str, Path]) -> Path:
-    """The ONNX file of `folder`.
+def find_onnx(folder: Union[str, Path], precision: str = "fp32") -> Path:
+    """The ONNX file of `folder` for a precision of `ONNX_OF`.
 
     Raises:
         ConfigError: there is none.
     """
-    path = find_file(folder, ONNX)
+    path = find_file(folder, ONNX_OF[precision])
     if path is None:
         raise ConfigError(
-            f"{folder} holds no {STEM}{ONNX}; make one with tools/export_model.py --format onnx"
+            f"{folder} holds no {STEM}{ONNX_OF[precision]}; make one with {_MAKERS[precision]}"
         )
     return path

@@ -98,12 +98,13 @@ class Predictor(PredictionPipeline):
 
     Args:
         model_dir: the folder that `tools/export_model.py` wrote.
-        engine: "paddle", "onnxruntime" or "auto" (see `ppcls.inference.engines`).
+        engine: "paddle", "onnxruntime", "openvino" or "auto" (see `ppcls.inference.engines`).
         batch_size: images per run of the engine.
         device: "cpu" or "gpu".
         threads: CPU threads of one run.
         topk: classes per prediction; None keeps the exported setting.
         use_onednn: for Paddle Inference on CPUs.
+        precision: "fp32"; "bf16", "fp16" or "int8" where the engine has it.
 
     Raises:
         ConfigError: the folder, its files, or the engine cannot be used.
@@ -118,9 +119,12 @@ class Predictor(PredictionPipeline):
         threads: int = 1,
         topk: "int | None" = None,
         use_onednn: bool = True,
+        precision: str = "fp32",
     ):
         description = Description.read(model_dir)
-        self.engine = create_engine(model_dir, engine, device, threads, use_onednn)
+        self.engine = create_engine(
+            model_dir, engine, device, threads, use_onednn, precision, batch_size
+        )
         self.description = description
         postprocess = dict(description.postprocess)
         if topk is not None:

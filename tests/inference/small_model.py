@@ -1,5 +1,6 @@
 """A small DSNet, what leads to its exports, and pictures to predict."""
 
+import importlib.util
 import io
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+import pytest
 import yaml
 from PIL import Image
 
@@ -35,6 +37,17 @@ TRANSFORMS = [
         }
     },
     {"ToCHWImage": None},
+]
+#: Every engine, for parametrised tests.
+ENGINES = [
+    "paddle",
+    "onnxruntime",
+    pytest.param(
+        "openvino",
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed"
+        ),
+    ),
 ]
 LABELS = {i: f"class number {i}" for i in range(10)}
 

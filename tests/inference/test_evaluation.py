@@ -18,7 +18,7 @@ from ppcls.engine.evaluation_report import (
 )
 from ppcls.engine.exporter import export_model
 from ppcls.errors import UserError
-from tests.inference.small_model import TRANSFORMS, new_description
+from tests.inference.small_model import ENGINES, TRANSFORMS, new_description
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def trained_results(config_path):
     return evaluate(load_config(config_path))
 
 
-@pytest.mark.parametrize("engine", ["paddle", "onnxruntime"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_exported_model_evaluates_like_the_trained_one(
     config_path, trained_results, exported, engine
 ):

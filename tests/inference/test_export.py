@@ -14,7 +14,7 @@ from ppcls.engine.exporter import TOLERANCE, export_model
 from ppcls.errors import ConfigError, ExportError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.model_dir import Description
-from tests.inference.small_model import LABELS, TRANSFORMS, new_description, run_script
+from tests.inference.small_model import ENGINES, LABELS, TRANSFORMS, new_description, run_script
 
 
 def contents(folder):
@@ -59,7 +59,7 @@ def test_description_round_trip(exported, tmp_path):
     assert Description.read(tmp_path) == description
 
 
-@pytest.mark.parametrize("engine", ["paddle", "onnxruntime"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_engines_equal_the_model_at_any_batch_size(model, exported, engine):
     engine = create_engine(exported, engine)
     for count in (1, 3, 8, 1):

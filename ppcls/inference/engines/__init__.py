@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any, Union
 
 from ppcls.errors import ConfigError, did_you_mean
-from ppcls.inference.model_dir import ONNX, find_file
+from ppcls.inference.model_dir import ONNX_OF
 
-ENGINES = ("paddle", "onnxruntime")
+ENGINES = ("paddle", "onnxruntime", "openvino")
 
 
 def create_engine(
@@ -15,30 +15,53 @@ def create_engine(
     device: str = "cpu",
     threads: int = 1,
     use_onednn: bool = True,
+    precision: str = "fp32",
+    batch_size: int = 1,
 ) -> Any:
     """The engine called `engine` on the model in `folder`.
 
     Args:
-        engine: "paddle", "onnxruntime", or "auto": ONNX Runtime on the CPU where the folder holds
-            an ONNX file (the faster of the two there), Paddle Inference otherwise.
+        engine: "paddle", "onnxruntime", "openvino", or "auto": the fastest on this machine, see
+            `ppcls.inference.engines.choice`.
         device: "cpu" or "gpu".
         threads: CPU threads of one prediction.
         use_onednn: for Paddle Inference on CPUs.
+        precision: "fp32"; ONNX Runtime also has "fp16" and "int8", OpenVINO "bf16" and "int8".
+        batch_size: what "auto" measures with.
 
     Raises:
-        ConfigError: the engine is unknown, or its file or its package is missing.
+        ConfigError: the engine is unknown, or its file, its package or the precision is missing.
     """
+    if precision not in ONNX_OF:
+        raise ConfigError(
+            f"unknown precision '{precision}'{did_you_mean(precision, ONNX_OF)}; "
+            f"known: {', '.join(ONNX_OF)}"
+        )
     if engine == "auto":
-        has_onnx = device == "cpu" and find_file(folder, ONNX) is not None
-        engine = "onnxruntime" if has_onnx else "paddle"
-    if engine == "paddle":
-        from ppcls.inference.engines.paddle_engine import PaddleEngine
+        from ppcls.inference.engines.choice import choose_engine
 
+        engine = choose_engine(folder, device, threads, use_onednn, precision, batch_size)
+    if engine == "paddle":
+        if precision != "fp32":
+            raise ConfigError(
+                f"the engine 'paddle' has no precision '{precision}', only 'fp32'; use 'openvino' "
+                "or 'onnxruntime'"
+            )
+        try:
+            from ppcls.inference.engines.paddle_engine import PaddleEngine
+        except ImportError as error:
+            raise ConfigError(
+                "the engine 'paddle' needs PaddlePaddle: pip install paddlepaddle"
+            ) from error
         return PaddleEngine(folder, device, threads, use_onednn)
     if engine == "onnxruntime":
         from ppcls.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(folder, device, threads)
+        return OnnxRuntimeEngine(folder, device, threads, precision)
+    if engine == "openvino":
+        from ppcls.inference.engines.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(folder, device, threads, precision)
     raise ConfigError(
         f"unknown engine '{engine}'{did_you_mean(engine, ENGINES)}; "
         f"known engines: auto, {', '.join(ENGINES)}"

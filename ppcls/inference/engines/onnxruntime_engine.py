@@ -8,16 +8,40 @@ import numpy as np
 from ppcls.errors import ConfigError
 from ppcls.inference.model_dir import find_onnx
 
+PRECISIONS = ("fp32", "fp16", "int8")
+
 
 class OnnxRuntimeEngine:
-    """Runs `inference.onnx`; safe to call from several threads."""
+    """Runs `inference.onnx`, or its fp16 or int8 variant; safe to call from several threads.
+
+    Args:
+        folder: the exported folder.
+        device: "cpu" or "gpu".
+        threads: CPU threads of one run.
+        precision: "fp32", "fp16" or "int8": which of the files.
+
+    Raises:
+        ConfigError: the file, the package, CUDA or the precision is not available here.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, folder: Union[str, Path], device: str = "cpu", threads: int = 1):
-        path = find_onnx(folder)
+    def __init__(
+        self,
+        folder: Union[str, Path],
+        device: str = "cpu",
+        threads: int = 1,
+        precision: str = "fp32",
+    ):
+        if precision not in PRECISIONS:
+            raise ConfigError(
+                f"the engine 'onnxruntime' has no precision '{precision}'; it has: "
+                f"{', '.join(PRECISIONS)}"
+            )
+        path = find_onnx(folder, precision)
         try:
             import onnxruntime
+            from onnxruntime.capi import onnxruntime_pybind11_state as states
         except ImportError as error:
             raise ConfigError(
                 "the engine 'onnxruntime' needs ONNX Runtime: pip install \"logoclas[onnx]\""
@@ -35,7 +59,16 @@ class OnnxRuntimeEngine:
         options.inter_op_num_threads = 1
         # Below errors it lists every constant that its own optimiser drops.
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except (
+            states.Fail,
+            states.InvalidGraph,
+            states.InvalidProtobuf,
+            states.NotImplemented,
+            states.RuntimeException,
+        ) as error:
+            raise ConfigError(f"ONNX Runtime cannot run {path}: {error}") from error
         self._input = self._session.get_inputs()[0].name
 
     def run(self, images: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Paddle Inference, with oneDNN on CPUs."""
 
+import os
 import threading
 from pathlib import Path
 from typing import Any, Union
@@ -8,12 +9,13 @@ import numpy as np
 import paddle.inference as paddle_infer
 
 from ppcls.errors import ConfigError
+from ppcls.inference.engines.pool import Pool
 from ppcls.inference.model_dir import LEGACY_PROGRAM, find_program
 from ppcls.utils.logger import logger
 
 
 class PaddleEngine:
-    """Runs `inference.json` (or `.pdmodel`) with its `.pdiparams`.
+    """Runs `inference.json` (or `.pdmodel`) with its `.pdiparams`; several threads may call it.
 
     On CPUs it uses oneDNN, several times faster than without. Programs with an interpolation do not
     run under oneDNN on Paddle 3.3: such a program is recognised by a trial run at the first batch
@@ -34,34 +36,41 @@ class PaddleEngine:
         self._threads = threads
         self._use_onednn = use_onednn and device == "cpu"
         self._is_proven = not self._use_onednn
-        # A predictor holds its input and output: one call at a time.
         self._lock = threading.Lock()
-        self._predictor = self._create()
+        self._open()
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """images: (B, C, H, W) float32 -> (B, class_num) float32."""
-        with self._lock:
-            if self._is_proven:
-                return self._run(images)
-            try:
-                result = self._run(images)
-            except (NotImplementedError, RuntimeError) as error:
-                logger.warning(
-                    "Paddle Inference cannot run this program with oneDNN on this version, going "
-                    f"on without (slower): {str(error).strip().splitlines()[-1]}"
-                )
-                self._use_onednn = False
-                self._predictor = self._create()
-                result = self._run(images)
-            self._is_proven = True
-            return result
+        if not self._is_proven:
+            with self._lock:
+                if not self._is_proven:
+                    self._prove(images)
+        with self._predictors.lend() as predictor:
+            return _run(predictor, images)
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        input_handle = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
-        input_handle.copy_from_cpu(np.ascontiguousarray(images))
-        self._predictor.run()
-        output_names = self._predictor.get_output_names()
-        return self._predictor.get_output_handle(output_names[0]).copy_to_cpu()
+    def _open(self) -> None:
+        """A predictor and room for clones of it, which share its weights.
+
+        Each holds its input and output, and so serves one call at a time.
+        """
+        first = self._create()
+        unused = [first]
+        self._predictors = Pool(
+            lambda: unused.pop() if unused else first.clone(), size=os.cpu_count() or 1
+        )
+
+    def _prove(self, images: np.ndarray) -> None:
+        try:
+            with self._predictors.lend() as predictor:
+                _run(predictor, images)
+        except (NotImplementedError, RuntimeError) as error:
+            logger.warning(
+                "Paddle Inference cannot run this program with oneDNN on this version, going "
+                f"on without (slower): {str(error).strip().splitlines()[-1]}"
+            )
+            self._use_onednn = False
+            self._open()
+        self._is_proven = True
 
     def _create(self) -> Any:
         config = paddle_infer.Config(str(self._program), str(self._params))
@@ -85,3 +94,10 @@ class PaddleEngine:
             config.enable_new_executor(True)
         config.enable_memory_optim()
         return paddle_infer.create_predictor(config)
+
+
+def _run(predictor: Any, images: np.ndarray) -> np.ndarray:
+    input_handle = predictor.get_input_handle(predictor.get_input_names()[0])
+    input_handle.copy_from_cpu(np.ascontiguousarray(images))
+    predictor.run()
+    return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()

@@ -1,0 +1,76 @@
+"""OpenVINO, on CPUs."""
+
+import os
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+
+from ppcls.errors import ConfigError
+from ppcls.inference.engines.pool import Pool
+from ppcls.inference.model_dir import find_onnx
+
+# Left to itself OpenVINO computes in bfloat16 wherever the processor can.
+_COMPUTED_IN = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class OpenVinoEngine:
+    """Runs `inference.onnx` (or its int8 variant); safe to call from several threads.
+
+    Args:
+        folder: the exported folder.
+        device: "cpu".
+        threads: CPU threads of one run.
+        precision: "fp32"; "bf16" computes products in bfloat16, which only some processors can;
+            "int8" runs the quantised file.
+
+    Raises:
+        ConfigError: the file, the package or the precision is not available here.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        folder: Union[str, Path],
+        device: str = "cpu",
+        threads: int = 1,
+        precision: str = "fp32",
+    ):
+        if device != "cpu":
+            raise ConfigError(f"the engine 'openvino' runs on the device 'cpu', not on '{device}'")
+        if precision not in _COMPUTED_IN:
+            raise ConfigError(
+                f"the engine 'openvino' has no precision '{precision}'; it has: "
+                f"{', '.join(_COMPUTED_IN)}"
+            )
+        path = find_onnx(folder, precision)
+        try:
+            import openvino
+        except ImportError as error:
+            raise ConfigError(
+                "the engine 'openvino' needs OpenVINO: pip install \"logoclas[openvino]\""
+            ) from error
+        core = openvino.Core()
+        if precision == "bf16" and "BF16" not in core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            raise ConfigError("this processor cannot compute in bfloat16; use the precision 'fp32'")
+        settings = {
+            "INFERENCE_PRECISION_HINT": _COMPUTED_IN[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
+        # A request holds its input and output: one call at a time.
+        self._requests: Pool = Pool(compiled.create_infer_request, size=os.cpu_count() or 1)
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """images: (B, C, H, W) float32 -> (B, class_num) float32."""
+        with self._requests.lend() as request:
+            return _run(request, images)
+
+
+def _run(request: Any, images: np.ndarray) -> np.ndarray:
+    # The output is the request's memory, which the next call overwrites.
+    return request.infer([np.ascontiguousarray(images)])[0].copy()
