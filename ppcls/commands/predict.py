@@ -22,7 +22,7 @@ _COLUMNS = ("file_name", "class_ids", "scores", "label_names", "error")
 class PredictionOptions:
     """Settings of a prediction, under PaddleClas's names."""
 
-    #: An image, a folder of images, or a list of them.
+    #: An image, a folder of images, a URL, or a list of them.
     infer_imgs: Optional[Union[str, list[str]]] = None
     #: The folder that `tools/export_model.py` wrote.
     inference_model_dir: str = "./inference"
@@ -37,6 +37,8 @@ class PredictionOptions:
     engine: Literal["auto", "paddle", "onnxruntime", "openvino"] = "auto"
     #: Other than fp32, ONNX Runtime has fp16 and int8, OpenVINO bf16 and int8.
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    #: Download images that are named by URL.
+    allow_urls: bool = False
     #: Classes per prediction; 0 keeps the exported postprocess.
     topk: NonNegativeInt = 0
 
@@ -137,6 +139,7 @@ def _create_predictor(options: PredictionOptions) -> "Predictor":
         topk=options.topk or None,
         use_onednn=options.enable_mkldnn,
         precision=options.precision,
+        allow_urls=options.allow_urls,
     )
 
 

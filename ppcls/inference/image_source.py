@@ -1,7 +1,8 @@
-"""What a prediction is asked for: paths, folders, lists, bytes and arrays."""
+"""What a prediction is asked for: paths, folders, lists, bytes, arrays, and URLs where allowed."""
 
 import os
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Union
 
@@ -12,6 +13,10 @@ from ppcls.errors import DataError
 
 Image = Union[str, "os.PathLike[str]", bytes, np.ndarray]
 
+_URL_STARTS = ("http://", "https://")
+_URL_TIMEOUT_SECONDS = 10
+_LARGEST_DOWNLOAD = 64 << 20
+
 
 class NamedImage(NamedTuple):
     """One image to predict, and what results call it."""
@@ -20,25 +25,32 @@ class NamedImage(NamedTuple):
     image: Image
 
 
-def expand(source: "Union[Image, list[Image]]") -> "Iterator[NamedImage]":
-    """Every image of `source`.
+def expand(source: "Union[Image, Iterable[Image]]") -> "Iterator[NamedImage]":
+    """Every image of `source`, one at a time.
 
     Args:
-        source: an image, or a list of them. An image is a path, the bytes of a file, or an RGB
-            array (H, W, 3) uint8. The path of a folder stands for the image files in it, sorted.
+        source: an image, or a list, tuple or iterator of them. An image is a path, a URL, the bytes
+            of a file, or an RGB array (H, W, 3) uint8. The path of a folder stands for the image
+            files in it, sorted.
 
     Raises:
-        DataError: a path does not exist, or a folder holds no images.
+        DataError: a folder holds no images.
     """
-    if isinstance(source, (list, tuple)):
+    if isinstance(source, (list, tuple, Iterator)):
         for number, item in enumerate(source):
             for image in expand(item):
                 is_nameless = not isinstance(item, (str, os.PathLike))
                 yield NamedImage(f"image {number}", image.image) if is_nameless else image
     elif isinstance(source, (bytes, np.ndarray)):
         yield NamedImage("image 0", source)
+    elif _is_url(source):
+        yield NamedImage(source, source)
     else:
         yield from _expand_path(Path(source))
+
+
+def _is_url(image: Image) -> bool:
+    return isinstance(image, str) and image.lower().startswith(_URL_STARTS)
 
 
 def _expand_path(path: Path) -> "Iterator[NamedImage]":
@@ -52,15 +64,36 @@ def _expand_path(path: Path) -> "Iterator[NamedImage]":
         yield NamedImage(str(file), file)
 
 
-def read_image(image: Image) -> "Union[bytes, np.ndarray]":
-    """The bytes of a path; bytes and arrays as they are.
+def read_image(image: Image, allow_urls: bool = False) -> "Union[bytes, np.ndarray]":
+    """The bytes behind a path or URL; bytes and arrays as they are.
+
+    Args:
+        allow_urls: download images. Off, because whoever names a URL makes this machine ask for it.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read or downloaded, or URLs are not allowed.
     """
     if isinstance(image, (bytes, np.ndarray)):
         return image
+    if _is_url(image):
+        return _download(image, allow_urls)
     try:
         return Path(image).read_bytes()
     except OSError as error:
         raise DataError(f"{image} cannot be read: {error.strerror}") from error
+
+
+def _download(url: str, allow_urls: bool) -> bytes:
+    if not allow_urls:
+        raise DataError(
+            f"{url} is not downloaded: URLs are off; switch them on with allow_urls=True "
+            "(-o Global.allow_urls=True), where you trust whoever names them"
+        )
+    try:
+        with urllib.request.urlopen(url, timeout=_URL_TIMEOUT_SECONDS) as response:
+            content = response.read(_LARGEST_DOWNLOAD + 1)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{url} cannot be downloaded: {error}") from error
+    if len(content) > _LARGEST_DOWNLOAD:
+        raise DataError(f"{url} is larger than {_LARGEST_DOWNLOAD >> 20} MiB")
+    return content

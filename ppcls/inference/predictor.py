@@ -1,6 +1,6 @@
 """Prediction: one loop for every engine and for the model in training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Callable, Union
 
@@ -26,6 +26,7 @@ class PredictionPipeline:
         activation: what makes probabilities of logits, "softmax" or "sigmoid".
         label_names: names of classes, unless the postprocess names a file of its own.
         batch_size: images per call of `run`.
+        allow_urls: download images that are named by URL.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class PredictionPipeline:
         label_names: "dict[int, str] | None" = None,
         batch_size: int = 1,
         activation: str = "softmax",
+        allow_urls: bool = False,
     ):
         self.run = run
         self.transforms = build_transforms(transform_ops)
@@ -45,8 +47,9 @@ class PredictionPipeline:
             self.postprocess.set_label_names(label_names)
         self.activate = ACTIVATIONS[activation] if output == "logits" else None
         self.batch_size = batch_size
+        self.allow_urls = allow_urls
 
-    def predict(self, source: "Union[Image, list[Image]]") -> "list[dict[str, Any]]":
+    def predict(self, source: "Union[Image, Iterable[Image]]") -> "list[dict[str, Any]]":
         """Predictions of every image of `source` (see `ppcls.inference.image_source.expand`).
 
         Returns:
@@ -55,8 +58,11 @@ class PredictionPipeline:
         """
         return list(self.predict_iter(source))
 
-    def predict_iter(self, source: "Union[Image, list[Image]]") -> "Iterator[dict[str, Any]]":
-        """As `predict`, a batch at a time, in the order of the images."""
+    def predict_iter(self, source: "Union[Image, Iterable[Image]]") -> "Iterator[dict[str, Any]]":
+        """As `predict`, a batch at a time, in the order of the images.
+
+        No more than one batch of images is held in memory.
+        """
         batch: list[NamedImage] = []
         for image in expand(source):
             batch.append(image)
@@ -72,7 +78,7 @@ class PredictionPipeline:
         Raises:
             DataError: it cannot be read or decoded.
         """
-        return self.transforms(read_image(image))
+        return self.transforms(read_image(image, self.allow_urls))
 
     def _predict_batch(self, batch: "list[NamedImage]") -> "Iterator[dict[str, Any]]":
         inputs, errors = [], {}
@@ -96,6 +102,8 @@ class PredictionPipeline:
 class Predictor(PredictionPipeline):
     """Predicts with an exported folder; everything it needs to know stands in the folder.
 
+    Several threads may call one predictor.
+
     Args:
         model_dir: the folder that `tools/export_model.py` wrote.
         engine: "paddle", "onnxruntime", "openvino" or "auto" (see `ppcls.inference.engines`).
@@ -105,6 +113,7 @@ class Predictor(PredictionPipeline):
         topk: classes per prediction; None keeps the exported setting.
         use_onednn: for Paddle Inference on CPUs.
         precision: "fp32"; "bf16", "fp16" or "int8" where the engine has it.
+        allow_urls: download images that are named by URL.
 
     Raises:
         ConfigError: the folder, its files, or the engine cannot be used.
@@ -120,6 +129,7 @@ class Predictor(PredictionPipeline):
         topk: "int | None" = None,
         use_onednn: bool = True,
         precision: str = "fp32",
+        allow_urls: bool = False,
     ):
         description = Description.read(model_dir)
         self.engine = create_engine(
@@ -138,4 +148,9 @@ class Predictor(PredictionPipeline):
             description.label_names,
             batch_size,
             description.activation,
+            allow_urls,
         )
+
+    def warm_up(self) -> None:
+        """Runs a batch of zeros: the first run of an engine takes longer than the others."""
+        self.run(np.zeros((self.batch_size, *self.description.image_shape), dtype=np.float32))

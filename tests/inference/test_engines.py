@@ -144,7 +144,7 @@ def test_sixteen_threads_never_mix_results(exported, name):
 
     def run_all(start):
         barrier.wait()
-        order = [(start * 5 + step * 7) % 24 for step in range(24)]
+        order = [(start * 5 + step * 7) % 24 for step in range(10)]
         return [(index, engine.run(batches[index])) for index in order]
 
     with ThreadPoolExecutor(16) as pool:
@@ -223,3 +223,52 @@ def test_a_broken_onnx_file_is_a_sentence(exported, tmp_path):
     (tmp_path / "inference.onnx").write_bytes(b"not a graph")
     with pytest.raises(ConfigError, match=r"ONNX Runtime cannot run .*inference\.onnx"):
         create_engine(tmp_path, "onnxruntime")
+
+
+class _BrokenWithOneDnn:
+    """A predictor as Paddle 3.3 makes it of a program with an interpolation."""
+
+    def __init__(self, predictor, use_onednn):
+        self._predictor = predictor
+        self._use_onednn = use_onednn
+
+    def __getattr__(self, name):
+        return getattr(self._predictor, name)
+
+    def clone(self):
+        return _BrokenWithOneDnn(self._predictor.clone(), self._use_onednn)
+
+    def run(self):
+        if self._use_onednn:
+            raise NotImplementedError(
+                "ConvertPirAttribute2RuntimeAttribute not support [pir::ArrayAttribute]"
+            )
+        return self._predictor.run()
+
+
+def test_programs_that_onednn_cannot_run_go_on_without_it(exported, monkeypatch, log):
+    """Paddle 3.3 with an interpolation; several threads meet the fault at once."""
+    from ppcls.inference.engines.paddle_engine import PaddleEngine
+
+    expected = create_engine(exported, "onnxruntime").run(random_batch(2))
+    create = PaddleEngine._create
+    monkeypatch.setattr(
+        PaddleEngine,
+        "_create",
+        lambda self: _BrokenWithOneDnn(create(self), self._use_onednn),
+    )
+    engine = create_engine(exported, "paddle")
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(engine.run, [random_batch(2)] * 8):
+            np.testing.assert_allclose(result, expected, atol=1e-5)
+    assert log.text.count("going on without") == 1
+
+
+def test_other_failures_of_a_program_are_not_hidden(exported, monkeypatch):
+    from ppcls.inference.engines.paddle_engine import PaddleEngine
+
+    create = PaddleEngine._create
+    monkeypatch.setattr(PaddleEngine, "_create", lambda self: _BrokenWithOneDnn(create(self), True))
+    engine = create_engine(exported, "paddle")
+    with pytest.raises(NotImplementedError):
+        engine.run(random_batch(2))

@@ -1,7 +1,12 @@
 """Prediction with an exported folder."""
 
+import functools
+import http.server
+import os
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +14,7 @@ import pytest
 from ppcls.data.transform import build_transforms
 from ppcls.errors import ConfigError, DataError
 from ppcls.inference import Predictor
-from tests.inference.small_model import ENGINES, LABELS, TRANSFORMS
+from tests.inference.small_model import ENGINES, LABELS, TRANSFORMS, make_picture, to_jpeg
 
 
 def answers(results):
@@ -100,7 +105,7 @@ def test_threads_never_mix_results(exported, photos, engine):
     paths = sorted(photos.iterdir())
     expected = {path: predictor.predict(path) for path in paths}
     jobs = [paths[i * 5 % 7] for i in range(200)]
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(16) as pool:
         for path, result in zip(jobs, pool.map(predictor.predict, jobs)):
             assert result == expected[path]
 
@@ -131,3 +136,78 @@ def test_incomplete_description(exported, tmp_path):
     (tmp_path / "inference.yml").write_text(text.replace("PreProcess:", "Preparation:"))
     with pytest.raises(ConfigError, match=r"inference\.yml: .*PreProcess"):
         Predictor(tmp_path)
+
+
+def test_iterators_are_read_a_batch_at_a_time(exported, photos):
+    taken = []
+
+    def images():
+        for path in sorted(photos.iterdir()):
+            taken.append(path)
+            yield path.read_bytes()
+
+    predictor = Predictor(exported, engine="onnxruntime", batch_size=2)
+    results = predictor.predict_iter(images())
+    assert next(results)["file_name"] == "image 0"
+    assert len(taken) == 2
+    rest = list(results)
+    assert [r["file_name"] for r in rest] == [f"image {i}" for i in range(1, 7)]
+
+
+class _Server:
+    """Serves a folder on this machine."""
+
+    def __init__(self, folder):
+        handler = functools.partial(_QuietHandler, directory=str(folder))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_urls_only_when_enabled(exported, photos, monkeypatch):
+    with _Server(photos) as server:
+        sources = [f"{server.url}/photo1.jpg", photos / "photo1.jpg", f"{server.url}/none.jpg"]
+        refused, by_path, _ = Predictor(exported, engine="onnxruntime").predict(sources)
+        assert set(refused) == {"file_name", "error"}
+        assert refused["file_name"] == sources[0]
+        assert "allow_urls" in refused["error"]
+        assert by_path["class_ids"]
+        allowed = Predictor(exported, engine="onnxruntime", allow_urls=True)
+        by_url, _, missing = allowed.predict(sources)
+        assert by_url == {**by_path, "file_name": sources[0]}
+        assert "none.jpg cannot be downloaded" in missing["error"]
+        assert "404" in missing["error"]
+        monkeypatch.setattr("ppcls.inference.image_source._LARGEST_DOWNLOAD", 100)
+        assert "larger than" in allowed.predict(sources[0])[0]["error"]
+
+
+def resident_mib():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_memory_is_bounded_over_images_of_mixed_sizes(exported, tmp_path, engine):
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        size = tuple(int(side) for side in rng.integers(20, 500, 2))
+        (tmp_path / f"{number}.jpg").write_bytes(to_jpeg(make_picture(number, size)))
+    predictor = Predictor(exported, engine=engine, batch_size=3)
+    predictor.predict([tmp_path] * 3)
+    before = resident_mib()
+    assert sum("error" in result for result in predictor.predict([tmp_path] * 11)) == 0
+    # 220 images of 0.2 MiB on average: held ones would take 40 MiB.
+    assert resident_mib() - before < 20
