@@ -38,6 +38,8 @@ class GlobalOptions:
     #: Also save `latest` every this many training steps; 0 saves at epoch ends only.
     save_interval_steps: NonNegativeInt = 0
     eval_during_train: bool = True
+    #: The first epoch that is evaluated.
+    start_eval_epoch: NonNegativeInt = 0
     #: Evaluate every this many epochs.
     eval_interval: PositiveInt = 1
     epochs: PositiveInt = 120

@@ -382,7 +382,8 @@ class Trainer:
     def _evaluate_epoch(self) -> "tuple[dict[str, float], Optional[float]]":
         """Losses and metrics by name, and how good the model is; none if no evaluation is due."""
         epoch, epochs = self.position.epoch, self.options.epochs
-        is_due = epoch % self.options.eval_interval == 0 or epoch == epochs
+        is_started = epoch >= self.options.start_eval_epoch
+        is_due = (is_started and epoch % self.options.eval_interval == 0) or epoch == epochs
         if self.evaluator is None or not is_due:
             return {}, None
         with self.ema.average_weights() if self.ema else nullcontext():

@@ -268,6 +268,7 @@ def test_numbers_with_an_exponent_reach_models_whose_arguments_have_no_types():
 GLOBAL = """
 image_channel: &image_channel 4
 image_shape: [*image_channel, 224, 224]
+start_eval_epoch: 10
 eval_interval: 1
 """
 

@@ -139,6 +139,13 @@ DROP = {"drop_path_rate": 0.5}
 EMA = {"EMA": {"decay": 0.5}}
 
 
+def test_evaluations_start_at_their_epoch(make_config):
+    config = make_config(epochs=5, start_eval_epoch=3, eval_interval=2, save_interval=9)
+    trainer = Trainer(config)
+    trainer.fit()
+    assert [row["epoch"] for row in trainer.position.history if "eval_loss" in row] == [4, 5]
+
+
 def test_averaged_weights_are_saved_and_are_what_is_evaluated(make_config, tmp_path):
     config = make_config(sections=EMA, output_dir=str(tmp_path))
     Trainer(config).fit()
