@@ -197,19 +197,22 @@ DATASETS = Registry(
     "dataset",
     package="ppcls.data.dataset",
     runtime=("seed",),
-    refused=dict.fromkeys(
-        (
-            "AdaFaceDataset",
-            "CompCars",
-            "FiveValidationDataset",
-            "ICartoonDataset",
-            "LogoDataset",
-            "MSMT17",
-            "Market1501",
-            "VeriWild",
+    refused={
+        "CustomLabelDataset": "labels that a transform makes up are not supported",
+        **dict.fromkeys(
+            (
+                "AdaFaceDataset",
+                "CompCars",
+                "FiveValidationDataset",
+                "ICartoonDataset",
+                "LogoDataset",
+                "MSMT17",
+                "Market1501",
+                "VeriWild",
+            ),
+            RETRIEVAL,
         ),
-        RETRIEVAL,
-    ),
+    },
 )
 SAMPLERS = Registry(
     "sampler",

@@ -15,8 +15,6 @@ from ppcls.errors import ConfigError
 if TYPE_CHECKING:
     from ppcls.inference import Predictor
 
-_COLUMNS = ("file_name", "class_ids", "scores", "label_names", "error")
-
 
 @dataclass(frozen=True)
 class PredictionOptions:
@@ -76,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not options.infer_imgs:
         raise ConfigError("Global.infer_imgs: name an image or a folder of images")
     predictor = _create_predictor(options)
-    with _open_output(arguments.output) as write:
+    columns = ("file_name", *predictor.postprocess.columns, "error")
+    with _open_output(arguments.output, columns) as write:
         count = failed = 0
         for result in predictor.predict_iter(options.infer_imgs):
             print(format_result(result), flush=True)
@@ -113,6 +112,9 @@ def format_result(result: "dict[str, Any]") -> str:
     name = Path(result["file_name"]).name
     if "error" in result:
         return f"{name}:\terror: {result['error']}"
+    if "attributes" in result:
+        said = {key: value for key, value in result.items() if key != "file_name"}
+        return f"{name}:\t {said}"
     scores = ", ".join(f"{score:.2f}" for score in result["scores"])
     labels = result.get("label_names", [])
     return (
@@ -144,7 +146,9 @@ def _create_predictor(options: PredictionOptions) -> "Predictor":
 
 
 @contextmanager
-def _open_output(path: Optional[str]) -> "Iterator[Callable[[dict[str, Any]], Any]]":
+def _open_output(
+    path: Optional[str], columns: "tuple[str, ...]"
+) -> "Iterator[Callable[[dict[str, Any]], Any]]":
     """Yields what writes one prediction to `path` (to nowhere without one)."""
     if path is None:
         yield lambda result: None
@@ -157,7 +161,7 @@ def _open_output(path: Optional[str]) -> "Iterator[Callable[[dict[str, Any]], An
         if suffix == ".jsonl":
             yield lambda result: file.write(json.dumps(result, ensure_ascii=False) + "\n")
         else:
-            writer = csv.DictWriter(file, _COLUMNS)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             yield lambda result: writer.writerow(_cells(result))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ppcls.config.types import NonNegativeInt, PositiveInt, Probability
 from ppcls.errors import ConfigError, DataError
+from ppcls.inference import attributes  # noqa: F401  (registers its postprocesses)
 from ppcls.registry import POSTPROCESSES
 
 
@@ -57,6 +58,8 @@ class _Labelled:
     """Knows the names of classes, from a file or from what `set_label_names` was given."""
 
     activation = "softmax"
+    #: Keys of a prediction; the last one only where names are known.
+    columns = ("class_ids", "scores", "label_names")
 
     def __init__(self, class_id_map_file: Optional[str], delimiter: Optional[str]):
         self.label_names: dict[int, str] = {}

@@ -4,7 +4,7 @@ A class is predicted where its sigmoid probability exceeds a threshold. Labels a
 `ppcls.loss.multi_label`; entries of -1 (unknown) are left out.
 """
 
-from typing import Any, Callable, Literal
+from typing import Any, Callable, Literal, Optional
 
 import numpy as np
 import paddle
@@ -93,28 +93,24 @@ class AccuracyScore(_Thresholded):
         return right, paddle.full([], samples, dtype="int64")
 
 
-@METRICS.register()
-class MultiLabelMAP(Metric):
-    """Mean over the classes of the average precision of ranking the images by that class's logit.
+class KeptSamples(Metric):
+    """A metric of all samples at once, whose logits and labels are kept: for `Metric.Eval`."""
 
-    Average precision depends on the order of all images, so their logits are kept; it is meant for
-    `Metric.Eval`. Images with equal logits have one rank, that of the last of them. Classes that no
-    image has are left out.
-
-    Args:
-        map_type: `integral` sums precision over each step of recall; `11point` averages the best
-            precision at recall >= 0, 0.1, ..., 1 (PASCAL VOC 2007).
-    """
-
-    def __init__(self, map_type: Literal["integral", "11point"] = "integral"):
-        self.map_type = map_type
+    def __init__(self) -> None:
         self.reset()
 
     @paddle.no_grad()
     def update(self, outputs: Any, labels: paddle.Tensor) -> None:
         """Keeps a batch: logits (B, C), labels (B, C) float."""
-        rows = multi_label_rows(labels, "MultiLabelMAP")
+        rows = multi_label_rows(labels, type(self).__name__)
         self._batches.append(paddle.stack([main_logits(outputs), rows], axis=1).numpy())
+
+    def samples(self) -> "Optional[tuple[np.ndarray, np.ndarray]]":
+        """Logits and labels of all samples, (N, C) each; None if there are none."""
+        if not self._batches:
+            return None
+        joined = np.concatenate(self._batches)
+        return joined[:, 0], joined[:, 1]
 
     def reset(self) -> None:
         """Forgets all samples."""
@@ -155,14 +151,29 @@ class MultiLabelMAP(Metric):
             joined[start : start + own.shape[0]] = own.numpy()
         self.load_state(total(paddle.to_tensor(joined)))
 
+
+@METRICS.register()
+class MultiLabelMAP(KeptSamples):
+    """Mean over the classes of the average precision of ranking the images by that class's logit.
+
+    Average precision depends on the order of all images. Images with equal logits have one rank,
+    that of the last of them. Classes that no image has are left out.
+
+    Args:
+        map_type: `integral` sums precision over each step of recall; `11point` averages the best
+            precision at recall >= 0, 0.1, ..., 1 (PASCAL VOC 2007).
+    """
+
+    def __init__(self, map_type: Literal["integral", "11point"] = "integral"):
+        super().__init__()
+        self.map_type = map_type
+
     def compute(self) -> "dict[str, float]":
         """`{"MultiLabelMAP": ...}` in [0, 1]; empty when no image has a class."""
-        if not self._batches:
-            return {}
-        samples = np.concatenate(self._batches)
+        logits, rows = self.samples() or (np.empty(0), np.empty(0))
         precisions = [
             _average_precision(scores, labels, self.map_type)
-            for scores, labels in zip(samples[:, 0].T, samples[:, 1].T)
+            for scores, labels in zip(logits.T, rows.T)
             if (labels > 0.5).any()
         ]
         return {"MultiLabelMAP": float(np.mean(precisions))} if precisions else {}

@@ -88,6 +88,9 @@ METRICS_IN_FILES = """
 - AccuracyScore: {base: sample}
 - mAP:
 - MultiLabelMAP: {map_type: integral}
+- ATTRMetric:
+- TprAtFpr:
+- TprAtFpr: {max_fpr: 0.01}
 """
 
 POSTPROCESSES_IN_FILES = """

@@ -105,6 +105,9 @@ def test_postprocesses_say_which_probabilities_they_take():
     assert {name for name in taken if taken[name] == "sigmoid"} == {
         "MultiLabelThreshOutput",
         "MultiLabelTopk",
+        "PersonAttribute",
+        "TableAttribute",
+        "VehicleAttribute",
     }
 
 

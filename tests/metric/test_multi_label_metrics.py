@@ -10,7 +10,7 @@ from ppcls.errors import ConfigError
 from ppcls.registry import METRICS
 
 SAMPLES, CLASSES = 53, 6
-NAMES = ["HammingDistance", "AccuracyScore", "MultiLabelMAP"]
+NAMES = ["HammingDistance", "AccuracyScore", "MultiLabelMAP", "ATTRMetric"]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_unknown_labels_do_not_count(case, name):
     labels[5, 1] = labels[30, 4] = -1
     flipped = logits.copy()
     flipped[5, 1], flipped[30, 4] = -logits[5, 1], -logits[30, 4]
-    one, other = (measure(name, x, labels).compute()[name] for x in (logits, flipped))
+    one, other = (measure(name, x, labels).compute() for x in (logits, flipped))
     assert one == other
 
 
@@ -141,8 +141,35 @@ def test_processes_with_uneven_shares_get_the_whole(case, name):
     for thread in threads:
         thread.join(timeout=20)
     for rank in range(3):
-        np.testing.assert_allclose(results[rank][name], whole[name], rtol=1e-12)
+        assert results[rank] == pytest.approx(whole, rel=1e-12)
 
 
 def test_no_images_give_no_value():
     assert all(METRICS.build(name).compute() == {} for name in NAMES)
+
+
+def test_attributes_by_hand():
+    # Predicted: [1, 0], [1, 1], [0, 0], [0, 1]; the last image's second attribute is unknown.
+    logits = np.array([[3, -3], [3, 3], [-3, -3], [-3, 3]], dtype="float32")
+    labels = np.array([[1, 0], [0, 1], [1, 1], [0, -1]], dtype="float32")
+    values = measure("ATTRMetric", logits, labels, sizes=[3, 1]).compute()
+    expected = {
+        "ma": (1 / 2 + 1 / 2) / 2 * 0.5 + (1 / 2 + 1) / 2 * 0.5,
+        "label_f1": (2 / 4 + 2 / 3) / 2,
+        "label_pos_recall": 1 / 2,
+        "label_neg_recall": (1 / 2 + 1) / 2,
+        "instance_f1": 2 * (1.5 / 4) * (2 / 4) / (1.5 / 4 + 2 / 4),
+        "instance_acc": (1 + 1 / 2 + 0 + 0) / 4,
+        "instance_prec": (1 + 1 / 2 + 0 + 0) / 4,
+        "instance_recall": (1 + 1 + 0 + 0) / 4,
+    }
+    assert list(values) == list(expected)
+    np.testing.assert_allclose(list(values.values()), list(expected.values()), rtol=1e-12)
+
+
+def test_the_threshold_of_attributes_is_a_probability():
+    logits = np.array([[0.2], [-0.2]], dtype="float32")
+    labels = np.array([[1.0], [0.0]], dtype="float32")
+    assert measure("ATTRMetric", logits, labels, [2]).compute()["ma"] == 1
+    strict = measure({"ATTRMetric": {"threshold": 0.6}}, logits, labels, [2])
+    assert strict.compute()["ma"] == 0.5
