@@ -104,6 +104,7 @@ def run_here(path: str, folder: Path, batch_size: int, size: Optional[int]) -> "
     from ppcls.errors import UserError
 
     try:
+        load_config(path)
         plain = load_yaml(path)
         unknown = _unknown_dataset(plain)
         if unknown:

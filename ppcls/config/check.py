@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 import yaml
 
 from ppcls.config.frozen import freeze, to_plain
-from ppcls.config.legacy import move_old_keys
+from ppcls.config.legacy import BEFORE_2_2, move_old_keys
 from ppcls.config.override import try_overrides
 from ppcls.config.retrieval import refuse_retrieval
 from ppcls.config.schema import Faults, check_mapping, signature_schema
@@ -41,6 +41,8 @@ def load_config(
 
 def check_config(config: "dict[str, Any]") -> "tuple[dict[str, Any], list[str]]":
     """Checks a plain configuration; returns it converted and read-only, and its faults."""
+    if "ARCHITECTURE" in config:
+        return freeze(config), [BEFORE_2_2]
     faults = Faults()
     config, refused = refuse_retrieval(move_old_keys(config), faults)
     schema, _ = signature_schema(ConfigSections)

@@ -2,11 +2,18 @@
 
 from typing import Any
 
+BEFORE_2_2 = (
+    "ARCHITECTURE: this is a configuration of PaddleClas before version 2.2; write it anew with "
+    "the sections Global, Arch, Loss, Optimizer, DataLoader and Metric (see configs/quick_start)"
+)
+
 
 def move_old_keys(config: "dict[str, Any]") -> "dict[str, Any]":
     """`config` with keys from where older PaddleClas files keep them moved to where they belong.
 
     - `Global.class_num` -> `Arch.class_num`
+    - `Global.ema` (with `enable: true`) -> `EMA`
+    - `AMP.amp_level` -> `AMP.level`, `AMP.use_pure_fp16: true` -> `AMP.level: O2`
     - `DataLoader.*.dataset.batch_transform_ops` -> `DataLoader.*.batch_transform_ops`
 
     A key present in both places is left for the check to report. What PaddleClas overwrites by that
@@ -17,6 +24,9 @@ def move_old_keys(config: "dict[str, Any]") -> "dict[str, Any]":
     global_section, arch = config.get("Global"), config.get("Arch")
     if isinstance(global_section, dict) and isinstance(arch, dict) and "class_num" not in arch:
         config["Global"], config["Arch"] = _moved(global_section, arch, "class_num")
+    _move_ema(config)
+    if isinstance(config.get("AMP"), dict):
+        config["AMP"] = _with_new_level(config["AMP"])
     optimizer = config.get("Optimizer")
     if isinstance(optimizer, dict) and isinstance(optimizer.get("lr"), dict):
         lr = {k: v for k, v in optimizer["lr"].items() if k not in ("epochs", "step_each_epoch")}
@@ -25,6 +35,26 @@ def move_old_keys(config: "dict[str, Any]") -> "dict[str, Any]":
     if isinstance(loaders, dict):
         config["DataLoader"] = {key: _move_batch_ops(split) for key, split in loaders.items()}
     return config
+
+
+def _move_ema(config: "dict[str, Any]") -> None:
+    section = config.get("Global")
+    if not isinstance(section, dict) or "EMA" in config:
+        return
+    if isinstance(section.get("ema"), dict) and "enable" in section["ema"]:
+        config["Global"] = {key: value for key, value in section.items() if key != "ema"}
+        options = {key: value for key, value in section["ema"].items() if key != "enable"}
+        if section["ema"]["enable"]:
+            config["EMA"] = options
+
+
+def _with_new_level(amp: "dict[str, Any]") -> "dict[str, Any]":
+    if "level" in amp:
+        return amp
+    rest = {key: amp[key] for key in amp if key not in ("amp_level", "use_pure_fp16")}
+    if "amp_level" in amp:
+        return {**rest, "level": amp["amp_level"]}
+    return {**rest, "level": "O2"} if amp.get("use_pure_fp16") is True else rest
 
 
 def _move_batch_ops(split: Any) -> Any:

@@ -281,6 +281,23 @@ def test_global():
     assert section["image_shape"][0] == 4
 
 
+def test_old_places_of_averaging_and_precision():
+    assert checked({"Global": {"ema": {"enable": True, "decay": 0.99}}})["EMA"] == {"decay": 0.99}
+    assert "EMA" not in checked({"Global": {"ema": {"enable": False, "decay": 0.99}}})
+    old = {"use_pure_fp16": True, "scale_loss": 128.0}
+    assert checked({"AMP": old})["AMP"] == {"scale_loss": 128.0, "level": "O2"}
+    assert checked({"AMP": {**old, "amp_level": "O1"}})["AMP"]["level"] == "O1"
+    _, faults = check_config({**yaml.safe_load(ARCH), "AMP": {**old, "level": "O1"}})
+    assert len(faults) == 1
+
+
+def test_the_format_before_sections_is_refused_in_one_sentence():
+    old = {"mode": "train", "ARCHITECTURE": {"name": "VGG16"}, "LEARNING_RATE": {}, "epochs": 20}
+    _, faults = check_config(old)
+    assert len(faults) == 1
+    assert "PaddleClas before version 2.2" in faults[0]
+
+
 def test_class_num_of_batch_operators_is_the_models():
     split = yaml.safe_load("""
         dataset:
