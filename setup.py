@@ -15,13 +15,21 @@ EXTRAS = {
     "openvino": ["openvino>=2024.0"],
     # Reading and writing .safetensors; PyTorch checkpoints need nothing.
     "convert": ["safetensors>=0.4"],
+    "serve": [
+        "fastapi>=0.110",
+        "uvicorn>=0.29",
+        "python-multipart>=0.0.9",
+        "prometheus-client>=0.17",
+    ],
     "visualdl": ["visualdl>=2.5,<3"],
     "quickstart": ["scikit-learn>=1.2", "matplotlib>=3.6"],
     "dev": [
         *("pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9", "safetensors>=0.4"),
         "openvino>=2024.0",
+        "tritonclient[http]>=2.40",
     ],
 }
+EXTRAS["dev"] += EXTRAS["serve"]
 
 setup(
     name="logoclas",

@@ -23,6 +23,7 @@ COMMANDS = {
     "infer": "infer",
     "export": "export_model",
     "predict": "predict",
+    "serve": "serve",
     "check-config": "check_config",
     "list-models": "list_models",
     "convert-weights": "convert_weights",

@@ -1,0 +1,139 @@
+"""Running the application: sockets, time limits of connections, and stopping without losses."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+from typing import Any, Optional
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ppcls.inference import Predictor
+from ppcls.serving.app import create_app
+from ppcls.serving.log import log
+from ppcls.serving.metrics import Metrics
+from ppcls.serving.model import ServedModel
+from ppcls.serving.repository import Repository
+from ppcls.serving.service import Service
+from ppcls.serving.settings import Settings
+
+
+def create_service(
+    model_dirs: "list[str]",
+    settings: Settings,
+    predictor_options: "Optional[dict[str, Any]]" = None,
+) -> Service:
+    """Loads the models and puts a service around them.
+
+    Args:
+        model_dirs: see `Repository`.
+        predictor_options: further arguments of `Predictor`.
+
+    Raises:
+        UserError: a model cannot be loaded.
+    """
+    metrics = Metrics()
+    executor = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+
+    def open_predictor(folder: Path) -> Predictor:
+        return Predictor(folder, **(predictor_options or {}))
+
+    def load(name: str, version: int, folder: Path) -> ServedModel:
+        return ServedModel(name, version, folder, open_predictor, settings, executor, metrics)
+
+    repository = Repository(model_dirs, load, settings.keep_versions, metrics)
+    return Service(repository, settings, metrics, executor)
+
+
+class Server(uvicorn.Server):
+    """A server that stops in two steps.
+
+    On SIGTERM or Ctrl-C it says that it is not ready and closes each connection after its answer,
+    while it still accepts new ones; `drain_delay` seconds later it stops accepting, answers what it
+    has and ends, with exit code 0. A second signal ends it at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, drain_delay: float):
+        super().__init__(config)
+        self._service = service
+        self._drain_delay = drain_delay
+
+    def handle_exit(self, sig: int, frame: Optional[FrameType]) -> None:
+        if self._service.is_draining:
+            self.should_exit = self.force_exit = True
+            return
+        self.drain()
+
+    def drain(self) -> None:
+        """Begins to stop."""
+        self._service.is_draining = True
+        log("draining", seconds=self._drain_delay)
+
+        def stop() -> None:
+            self.should_exit = True
+
+        timer = threading.Timer(self._drain_delay, stop)
+        timer.daemon = True
+        timer.start()
+
+
+def create_server(
+    service: Service,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    drain_delay: float = 1.0,
+    drain_timeout: float = 30.0,
+) -> Server:
+    """A server for `service`; `server.run()` returns when it has stopped.
+
+    Args:
+        drain_delay: see `Server`.
+        drain_timeout: seconds after which answers in preparation are given up when stopping.
+    """
+    config = uvicorn.Config(
+        create_app(service),
+        host=host,
+        port=port,
+        http=_http_protocol(service.settings.body_timeout),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=drain_timeout,
+    )
+    return Server(config, service, drain_delay)
+
+
+def _http_protocol(timeout: float) -> "type[H11Protocol]":
+    """Uvicorn's HTTP, which also closes connections on which no request arrives in time."""
+
+    class TimedProtocol(H11Protocol):
+        _timer: Optional[asyncio.TimerHandle] = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            self._watch()
+
+        def connection_lost(self, exc: Optional[Exception]) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+            super().connection_lost(exc)
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._watch()
+
+        def _watch(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self.loop.call_later(timeout, self._close_if_idle)
+
+        def _close_if_idle(self) -> None:
+            # IDLE: the headers of the next request are not complete.
+            if self.conn.their_state is h11.IDLE:
+                self.transport.close()
+
+    return TimedProtocol
