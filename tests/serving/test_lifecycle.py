@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ppcls.commands import main
-from tests.serving.conftest import Client, running
+from tests.serving.small_server import Client, running
 
 
 def name_of(client, image, query=""):
@@ -51,7 +51,8 @@ def test_versions(exported, other_exported, jpegs, tmp_path):
         assert client.get("/v2/models/animals/versions/1")[0] == 404
         shutil.rmtree(root / "10")
         service.repository.refresh()
-        assert client.get("/v2/models/animals")[1]["versions"] == ["3"]
+        service.repository.refresh()
+        assert client.get("/v2/models/animals")[1]["versions"] == ["1", "3"]
 
 
 def test_reload_under_load_loses_no_request(exported, other_exported, jpegs, offline, tmp_path):
@@ -131,8 +132,10 @@ def wait_ready(port, process):
 def test_sigterm_under_load_loses_no_accepted_request(exported, jpegs, offline, repo_root):
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "deploy/server/serve.py", "--model_dir", exported, "--port", str(port)]
-        + ["--engine", "onnxruntime"],
+        [
+            *(sys.executable, "deploy/server/serve.py", "--model_dir", exported),
+            *("--port", str(port), "--engine", "onnxruntime"),
+        ],
         cwd=repo_root,
         stderr=subprocess.PIPE,
         text=True,
@@ -194,7 +197,8 @@ KEY = {"X-API-Key": "key"}
         (["--model_dir", "{exported}", "--api_key_file", "{empty}/no"], "No such file"),
     ],
 )
-def test_refused_at_the_start(exported, tmp_path, capsys, arguments, message):
+def test_refused_at_the_start(exported, tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr("ppcls.serving.log.init_log", lambda: None)
     filled = [text.format(exported=exported, empty=tmp_path) for text in arguments]
     assert main("serve", ["--engine", "onnxruntime", *filled]) == 1
     assert message in capsys.readouterr().err

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ppcls.inference import Predictor
-from tests.serving.conftest import running
+from tests.serving.small_server import running
 
 
 def encoded(image):
@@ -69,7 +69,7 @@ def test_uploads(server, jpegs, offline):
 
 def test_paddle_serving(server, jpegs, offline):
     request = {"key": ["image"], "value": [encoded(jpegs[0])]}
-    status, document = server.post("/DSNet/prediction", request)
+    status, document = server.post("/small/prediction", request)
     assert status == 200
     assert (document["err_no"], document["err_msg"]) == (0, "")
     assert document["key"] == ["label", "prob"]
@@ -79,7 +79,7 @@ def test_paddle_serving(server, jpegs, offline):
     np.testing.assert_allclose(scores, offline[0]["scores"][:1], atol=2e-5)
     keys = [f"image_{i}" for i in range(12)]
     request = {"key": [*keys, "topk"], "value": [*map(encoded, jpegs), "3"]}
-    status, document = server.post("/DSNet/prediction", request)
+    status, document = server.post("/small/prediction", request)
     assert status == 200
     labels, scores = map(ast.literal_eval, document["value"])
     assert labels == [prediction["label_names"][:3] for prediction in offline]
@@ -89,10 +89,10 @@ def test_kserve_json(server, exported, jpegs, offline):
     assert server.get("/v2")[1]["name"] == "logoclas"
     assert server.get("/v2/health/live")[0] == 200
     assert server.get("/v2/health/ready")[0] == 200
-    assert server.get("/v2/models/DSNet/ready")[0] == 200
-    assert server.get("/v2/models/DSNet/versions/1/ready")[0] == 200
-    assert server.get("/v2/models/DSNet/versions/2/ready")[0] == 404
-    status, document = server.get("/v2/models/DSNet")
+    assert server.get("/v2/models/small/ready")[0] == 200
+    assert server.get("/v2/models/small/versions/1/ready")[0] == 200
+    assert server.get("/v2/models/small/versions/2/ready")[0] == 404
+    status, document = server.get("/v2/models/small")
     assert status == 200
     assert document["inputs"][1] == {"name": "x", "datatype": "FP32", "shape": [-1, 3, 32, 32]}
     assert document["outputs"][0] == {"name": "prob", "datatype": "FP32", "shape": [-1, 10]}
@@ -100,7 +100,7 @@ def test_kserve_json(server, exported, jpegs, offline):
     images = np.stack([predictor.preprocess(image) for image in jpegs])
     tensor = {"name": "x", "shape": list(images.shape), "datatype": "FP32"}
     request = {"id": "7", "inputs": [{**tensor, "data": images.tolist()}]}
-    status, document = server.post("/v2/models/DSNet/infer", request)
+    status, document = server.post("/v2/models/small/infer", request)
     assert status == 200, document
     assert (document["id"], document["model_version"]) == ("7", "1")
     outputs = {output["name"]: output for output in document["outputs"]}
@@ -122,7 +122,7 @@ def test_kserve_binary(server, jpegs, offline):
     request = {"inputs": [tensor], "outputs": outputs, "parameters": {"topk": 3}}
     head = json.dumps(request).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
-    path = "/v2/models/DSNet/versions/1/infer"
+    path = "/v2/models/small/versions/1/infer"
     status, body, headers = server.send("POST", path, head + raw, headers)
     assert status == 200, body
     length = int(headers["Inference-Header-Content-Length"])
@@ -145,14 +145,14 @@ def test_triton_client(server, exported, jpegs, offline):
     client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
     assert client.is_server_live()
     assert client.is_server_ready()
-    assert client.is_model_ready("DSNet")
-    assert client.is_model_ready("DSNet", "1")
-    assert client.get_model_metadata("DSNet")["name"] == "DSNet"
+    assert client.is_model_ready("small")
+    assert client.is_model_ready("small", "1")
+    assert client.get_model_metadata("small")["name"] == "small"
     assert client.get_server_metadata()["name"] == "logoclas"
-    assert client.get_model_repository_index()[0]["name"] == "DSNet"
+    assert client.get_model_repository_index()[0]["name"] == "small"
     image = triton.InferInput("image", [2], "BYTES")
     image.set_data_from_numpy(np.array(jpegs[:2], object))
-    result = client.infer("DSNet", [image])
+    result = client.infer("small", [image])
     np.testing.assert_array_equal(result.as_numpy("class_ids")[1], offline[1]["class_ids"][:5])
     assert result.as_numpy("label_names")[0, 0].decode() == offline[0]["label_names"][0]
     predictor = Predictor(exported, "onnxruntime")
@@ -161,16 +161,14 @@ def test_triton_client(server, exported, jpegs, offline):
     x.set_data_from_numpy(array)
     for is_binary in (True, False):
         outputs = [triton.InferRequestedOutput("prob", binary_data=is_binary)]
-        result = client.infer("DSNet", [x], outputs=outputs, model_version="1", request_id="a")
+        result = client.infer("small", [x], outputs=outputs, model_version="1", request_id="a")
         np.testing.assert_allclose(result.as_numpy("prob"), predictor.run(array), atol=1e-6)
     with pytest.raises(triton.InferenceServerException, match="unknown model"):
         client.infer("nothing", [x])
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "paddle"])
-def test_many_clients_at_once(exported, jpegs, offline, engine):
-    options = {"engine": engine}
-    with running([exported], options, max_batch_size=8, instances=2) as (client, service, _):
+def test_many_clients_at_once(exported, jpegs, offline):
+    with running([exported], max_batch_size=8, instances=2) as (client, service, _):
         with ThreadPoolExecutor(24) as pool:
             answers = list(pool.map(lambda i: client.classify(jpegs[i % 12], 10), range(192)))
         for number, categories in enumerate(answers):
@@ -178,9 +176,9 @@ def test_many_clients_at_once(exported, jpegs, offline, engine):
         # Batches were formed: fewer runs than images.
         text = service.metrics.text().decode()
         lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
-        assert float(lines['ppcls_images_total{model="DSNet",version="1"}']) == 192
-        assert float(lines['ppcls_batch_size_count{model="DSNet"}']) < 192
-        assert float(lines['ppcls_admitted_images{model="DSNet",version="1"}']) == 0
+        assert float(lines['ppcls_images_total{model="small",version="1"}']) == 192
+        assert float(lines['ppcls_batch_size_count{model="small"}']) < 192
+        assert float(lines['ppcls_admitted_images{model="small",version="1"}']) == 0
 
 
 def test_several_models(exported, other_exported, jpegs, offline):
@@ -193,7 +191,7 @@ def test_several_models(exported, other_exported, jpegs, offline):
             check(first["result"]["categories"], of_first)
             check(other["result"]["categories"], of_other)
         names = [model["name"] for model in client.get("/models")[1]]
-        assert names == ["DSNet", "other"]
+        assert names == ["small", "other"]
 
 
 def test_openapi(server):
