@@ -7,6 +7,8 @@ BEFORE_2_2 = (
     "the sections Global, Arch, Loss, Optimizer, DataLoader and Metric (see configs/quick_start)"
 )
 
+_NO_KEYS_OF_LR = ("epochs", "step_each_epoch", "verbose")
+
 
 def move_old_keys(config: "dict[str, Any]") -> "dict[str, Any]":
     """`config` with keys from where older PaddleClas files keep them moved to where they belong.
@@ -18,7 +20,7 @@ def move_old_keys(config: "dict[str, Any]") -> "dict[str, Any]":
 
     A key present in both places is left for the check to report. What PaddleClas overwrites by that
     of the run is dropped: `Optimizer.lr.epochs`, `Optimizer.lr.step_each_epoch`, and `class_num` of
-    batch operators.
+    batch operators. So is `Optimizer.lr.verbose`: the log has the rate in every line.
     """
     config = dict(config)
     global_section, arch = config.get("Global"), config.get("Arch")
@@ -29,7 +31,7 @@ def move_old_keys(config: "dict[str, Any]") -> "dict[str, Any]":
         config["AMP"] = _with_new_level(config["AMP"])
     optimizer = config.get("Optimizer")
     if isinstance(optimizer, dict) and isinstance(optimizer.get("lr"), dict):
-        lr = {k: v for k, v in optimizer["lr"].items() if k not in ("epochs", "step_each_epoch")}
+        lr = {key: value for key, value in optimizer["lr"].items() if key not in _NO_KEYS_OF_LR}
         config["Optimizer"] = {**optimizer, "lr": lr}
     loaders = config.get("DataLoader")
     if isinstance(loaders, dict):

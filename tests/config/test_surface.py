@@ -128,6 +128,7 @@ SCHEDULES_IN_FILES = """
     values: [0.1, 0.01, 0.001, 0.0001], by_epoch: False}
 - {name: MultiStepDecay, learning_rate: 0.1, milestones: [30, 60, 90], step_each_epoch: 1,
     gamma: 0.1}
+- {name: MultiStepDecay, learning_rate: 0.01, milestones: [20, 30], verbose: False}
 - {name: Step, learning_rate: 0.045, step_size: 2, gamma: 0.94, warmup_epoch: 5}
 - {name: Constant, learning_rate: 0.01}
 - {name: ConstLR, learning_rate: 0.01, warmup_epoch: 1}
