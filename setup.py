@@ -12,6 +12,8 @@ EXTRAS = {
     # paddleclas pins packages that have no builds for newer Pythons.
     "paddleclas": ["paddleclas>=2.6,<3; python_version < '3.12'"],
     "onnx": ["paddle2onnx>=2.0,<3", "onnx>=1.15,<2", "onnxruntime>=1.17,<2"],
+    # What ONNX Runtime's quantisation needs besides.
+    "int8": ["onnxruntime>=1.17,<2", "onnx>=1.15,<2", "ml_dtypes>=0.3,<0.6"],
     "openvino": ["openvino>=2024.0"],
     # Reading and writing .safetensors; PyTorch checkpoints need nothing.
     "convert": ["safetensors>=0.4"],
@@ -25,7 +27,7 @@ EXTRAS = {
     "quickstart": ["scikit-learn>=1.2", "matplotlib>=3.6"],
     "dev": [
         *("pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9", "safetensors>=0.4"),
-        "openvino>=2024.0",
+        *("openvino>=2024.0", "ml_dtypes>=0.3,<0.6"),
         "tritonclient[http]>=2.40",
     ],
 }

@@ -49,7 +49,8 @@ def runners(
     import paddle
 
     from ppcls.arch.fusion import fuse_for_inference
-    from ppcls.engine.exporter import write_onnx, write_program
+    from ppcls.engine.exporter import write_program
+    from ppcls.engine.onnx_file import write_onnx
     from ppcls.inference.engines import create_engine
 
     model = build(name, from_paddleclas)

@@ -31,6 +31,8 @@ COMMANDS = {
     "prepare-dataset": "prepare_dataset",
     "check-dataset": "check_dataset",
     "benchmark-loader": "benchmark_loader",
+    "benchmark": "benchmark",
+    "quantize": "quantize",
     "quickstart": "quickstart",
 }
 

@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppcls.errors import ConfigError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.model_dir import Description
 
@@ -41,6 +42,11 @@ class DeployedModel(nn.Layer):
     ):
         super().__init__()
         self.description = Description.read(folder)
+        if self.description.output == "topk":
+            raise ConfigError(
+                f"{folder} gives the best {self.description.postprocess['topk']} classes only, and "
+                "an evaluation needs all: export with --output prob or logits"
+            )
         self.engine = create_engine(folder, engine, device, threads, precision=precision)
         probe = np.zeros((1, *self.description.image_shape), dtype=np.float32)
         self.class_num = self.engine.run(probe).shape[1]

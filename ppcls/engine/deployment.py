@@ -19,14 +19,16 @@ from ppcls.engine.checkpoint import (
 )
 from ppcls.engine.environment import prepare_environment
 from ppcls.engine.exporter import ExportReport, export_model
-from ppcls.errors import ConfigError
+from ppcls.errors import ConfigError, DataError
 from ppcls.inference.model_dir import Description
 from ppcls.inference.postprocess import DistillationPostProcess, read_label_names
 from ppcls.inference.predictor import PredictionPipeline
 from ppcls.loss.base import main_logits
-from ppcls.registry import POSTPROCESSES, parse_spec
+from ppcls.registry import DATASETS, POSTPROCESSES, parse_spec
 from ppcls.utils.logger import logger
 
+# Divisible by the batch sizes of the comparison.
+_COMPARED_IMAGES = 12
 _DEFAULT_POSTPROCESS = {"name": "Topk", "topk": 5}
 _DEFAULT_MULTI_LABEL_POSTPROCESS = {"name": "MultiLabelThreshOutput", "threshold": 0.5}
 
@@ -97,8 +99,15 @@ def export(
     formats: "tuple[str, ...]" = ("pir",),
     output: str = "prob",
     opset: int = 13,
+    batch_size: Optional[int] = None,
+    fold: bool = True,
+    simplify: bool = True,
 ) -> ExportReport:
-    """Exports the trained model to `folder` (default: `Global.save_inference_dir`)."""
+    """Exports the trained model to `folder` (default: `Global.save_inference_dir`).
+
+    It is compared on images of `DataLoader.Eval` too, as far as there are any. For the arguments
+    see `ppcls.engine.exporter.export_model`; `batch_size` None exports any batch size.
+    """
     options = GlobalOptions(**config.get("Global", {}))
     prepare_environment(options.device)
     model = build_trained_model(config)
@@ -119,10 +128,34 @@ def export(
         output=output,
         activation=activation,
         label_names=label_names,
+        batch_size=batch_size,
     )
     return export_model(
-        model, folder or options.save_inference_dir, description, formats=formats, opset=opset
+        model,
+        folder or options.save_inference_dir,
+        description,
+        formats=formats,
+        opset=opset,
+        images=evaluation_images(config, _COMPARED_IMAGES),
+        fold=fold,
+        simplify=simplify,
     )
+
+
+def evaluation_images(config: "dict[str, Any]", count: int) -> Optional[np.ndarray]:
+    """Up to `count` images (N, C, H, W) of `DataLoader.Eval`, spread over it; None without any."""
+    section = (config.get("DataLoader") or {}).get("Eval")
+    if not section:
+        return None
+    images = []
+    try:
+        dataset = DATASETS.build(section["dataset"], seed=0)
+        for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset)), dtype=np.int64):
+            images.append(dataset[int(index)].image)
+    except (DataError, OSError) as error:
+        logger.warning(f"the export is compared on random images only: {error}")
+        return None
+    return np.stack(images) if images else None
 
 
 def _prediction(config: "dict[str, Any]") -> "tuple[dict[str, Any], str]":

@@ -1,5 +1,6 @@
 """Export: write, compare with the model it came from, and only then put into place."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -8,18 +9,28 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import paddle
 
+from ppcls.arch.complexity import count_complexity
 from ppcls.arch.fusion import fuse_for_inference
+from ppcls.engine.export_comparison import (
+    FP16_TOLERANCE,
+    TOLERANCE,
+    Comparison,
+    compare,
+    largest_errors,
+)
+from ppcls.engine.onnx_file import PACKAGES, describe_onnx, write_onnx, write_onnx_fp16
 from ppcls.errors import ConfigError, ExportError
-from ppcls.inference.engines import create_engine
 from ppcls.inference.model_dir import (
     DESCRIPTION,
     LEGACY_PROGRAM,
     ONNX,
+    ONNX_FP16,
+    ONNX_INT8,
     PARAMS,
     PROGRAM,
     REPORT,
@@ -28,11 +39,9 @@ from ppcls.inference.model_dir import (
 )
 from ppcls.loss.base import main_logits
 from ppcls.utils import atomic
-from ppcls.utils.logger import logger
 
-FORMATS = ("pir", "legacy", "onnx")
-TOLERANCE = 1e-4
-_CHECKED_BATCHES = (1, 3)
+FORMATS = ("pir", "legacy", "onnx", "onnx_fp16")
+OUTPUTS = ("prob", "logits", "topk")
 
 
 @dataclass(frozen=True)
@@ -43,21 +52,27 @@ class ExportReport:
     files: "list[Path]"
     #: Engine -> largest absolute error, relative to the largest output.
     errors: "dict[str, float]"
+    comparisons: "list[Comparison]"
 
 
 class _ExportedModel(paddle.nn.Layer):
-    """The model as deployed: one output, probabilities or logits."""
+    """The model as deployed: probabilities, logits, or the best probabilities and their classes."""
 
     def __init__(self, model: paddle.nn.Layer, description: Description):
         super().__init__()
         self.model = model
-        self.activation = description.activation if description.output == "prob" else None
+        self.activation = None if description.output == "logits" else description.activation
+        self.topk = description.postprocess["topk"] if description.output == "topk" else None
 
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        logits = main_logits(self.model(images))
+    def forward(self, images: paddle.Tensor) -> "Union[paddle.Tensor, tuple[paddle.Tensor, ...]]":
+        outputs = main_logits(self.model(images))
         if self.activation == "softmax":
-            return paddle.nn.functional.softmax(logits, axis=-1)
-        return paddle.nn.functional.sigmoid(logits) if self.activation == "sigmoid" else logits
+            outputs = paddle.nn.functional.softmax(outputs, axis=-1)
+        elif self.activation == "sigmoid":
+            outputs = paddle.nn.functional.sigmoid(outputs)
+        if self.topk is not None:
+            return paddle.topk(outputs, k=self.topk, axis=-1)
+        return outputs
 
 
 def export_model(
@@ -67,24 +82,32 @@ def export_model(
     formats: Sequence[str] = ("pir",),
     opset: int = 13,
     images: Optional[np.ndarray] = None,
+    fold: bool = True,
+    simplify: bool = True,
 ) -> ExportReport:
-    """Exports `model` for deployment, with any batch size.
+    """Exports `model` for deployment, with any batch size or that of `description`.
 
     Args:
         model: takes (B, C, H, W) float32.
         folder: receives the files; what an older export left there is replaced on success only.
         description: what `inference.yml` will say.
         formats: "pir" (`inference.json`), "legacy" (`inference.pdmodel`; Paddle must have been
-            imported with FLAGS_enable_pir_api=0), "onnx" (beside either).
+            imported with FLAGS_enable_pir_api=0), "onnx" (beside either), "onnx_fp16" (beside
+            "onnx", which it includes).
         opset: ONNX operator set.
         images: real images (N, C, H, W) to compare on, besides random ones.
+        fold: write fewer operators that compute the same (`ppcls.arch.fusion`).
+        simplify: simplify the ONNX file, where onnxslim is installed.
 
     Raises:
         ExportError: a file was not written, or an engine's output differs from the model's by more
-            than `TOLERANCE` of the largest output.
+            than its tolerance (see `ppcls.engine.export_comparison`).
         ConfigError: the formats exclude each other, or a package is missing.
     """
+    if "onnx_fp16" in formats and "onnx" not in formats:
+        formats = (*formats, "onnx")
     _check_formats(formats)
+    _check_output(description)
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     was_training = model.training
@@ -94,21 +117,27 @@ def export_model(
     description.versions = _versions(formats)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        # What is deployed computes the same in fewer operators; it is compared with `exported`.
-        deployed = _ExportedModel(fuse_for_inference(model), description)
+        # It computes the same in fewer operators; it is compared with `exported`.
+        deployed = _ExportedModel(fuse_for_inference(model), description) if fold else exported
         deployed.eval()
-        write_program(deployed, staging, description.image_shape)
+        write_program(deployed, staging, description.image_shape, description.batch_size)
+        facts = {"folded": fold}
         if "onnx" in formats:
-            write_onnx(staging, opset)
+            facts["onnx"] = write_onnx(staging, opset, simplify)
+            describe_onnx(staging, description)
+        if "onnx_fp16" in formats:
+            write_onnx_fp16(staging)
         description.write(staging)
-        errors = _compare(exported, staging, formats, description, images)
-        _write_report(staging, description, errors)
+        comparisons = compare(exported, staging, formats, description, images)
+        cost = count_complexity(model, tuple(description.image_shape))
+        facts.update(parameters=cost.parameters, macs=cost.total_macs)
+        _write_report(staging, description, facts, comparisons)
         files = _move_into_place(staging, folder, description)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if was_training:
             model.train()
-    return ExportReport(folder, files, errors)
+    return ExportReport(folder, files, largest_errors(comparisons), comparisons)
 
 
 def _check_formats(formats: Sequence[str]) -> None:
@@ -127,9 +156,27 @@ def _check_formats(formats: Sequence[str]) -> None:
         )
 
 
-def write_program(exported: paddle.nn.Layer, folder: Path, image_shape: Sequence[int]) -> None:
-    """Writes the program of a layer, for (B, *image_shape) with any B, and its weights."""
-    spec = paddle.static.InputSpec([None, *image_shape], dtype="float32", name="x")
+def _check_output(description: Description) -> None:
+    if description.output not in OUTPUTS:
+        raise ConfigError(
+            f"unknown output {description.output!r} of an export; known: {', '.join(OUTPUTS)}"
+        )
+    name = description.postprocess.get("name")
+    if description.output == "topk" and "topk" not in description.postprocess:
+        raise ConfigError(
+            f"the output 'topk' goes with the postprocesses Topk and MultiLabelTopk and their "
+            f"`topk`; Infer.PostProcess is {name}: export 'prob'"
+        )
+
+
+def write_program(
+    exported: paddle.nn.Layer,
+    folder: Path,
+    image_shape: Sequence[int],
+    batch_size: Optional[int] = None,
+) -> None:
+    """Writes the program of a layer, for (B, *image_shape) with any B or one, and its weights."""
+    spec = paddle.static.InputSpec([batch_size, *image_shape], dtype="float32", name="x")
     static = paddle.jit.to_static(exported, input_spec=[spec], full_graph=True)
     try:
         paddle.jit.save(static, str(folder / STEM))
@@ -143,72 +190,12 @@ def write_program(exported: paddle.nn.Layer, folder: Path, image_shape: Sequence
             raise ExportError(f"Paddle did not write {STEM}{suffix}")
 
 
-def write_onnx(folder: Path, opset: int) -> None:
-    """Converts the program in `folder` to `inference.onnx` beside it."""
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401 (the comparison needs it)
-        import paddle2onnx
-    except ImportError as error:
-        raise ConfigError(
-            f'export to ONNX needs {error.name}: pip install "logoclas[onnx]"'
-        ) from error
-    path = folder / f"{STEM}{ONNX}"
-    program = next(
-        folder / f"{STEM}{suffix}"
-        for suffix in (PROGRAM, LEGACY_PROGRAM)
-        if (folder / f"{STEM}{suffix}").exists()
-    )
-    # optimize_tool: its default installs packages at run time.
-    paddle2onnx.export(
-        str(program),
-        str(folder / f"{STEM}{PARAMS}"),
-        str(path),
-        opset_version=opset,
-        optimize_tool=None,
-        verbose=False,
-    )
-    if not path.exists():
-        raise ExportError(
-            f"paddle2onnx did not write {path.name}; its own messages above say which operator it "
-            "cannot convert"
-        )
-    onnx.checker.check_model(str(path))
-
-
-def _compare(
-    exported: paddle.nn.Layer,
+def _write_report(
     folder: Path,
-    formats: Sequence[str],
     description: Description,
-    images: Optional[np.ndarray],
-) -> "dict[str, float]":
-    rng = np.random.default_rng(0)
-    batches = [
-        rng.standard_normal((count, *description.image_shape)).astype(np.float32)
-        for count in _CHECKED_BATCHES
-    ]
-    if images is not None and len(images):
-        batches.append(np.ascontiguousarray(images, dtype=np.float32))
-    with paddle.no_grad():
-        expected = [exported(paddle.to_tensor(batch)).numpy() for batch in batches]
-    errors = {}
-    for name in ["paddle"] + (["onnxruntime"] if "onnx" in formats else []):
-        engine = create_engine(folder, name)
-        errors[name] = max(
-            float(np.abs(engine.run(batch) - reference).max() / np.abs(reference).max())
-            for batch, reference in zip(batches, expected)
-        )
-        if not errors[name] <= TOLERANCE:
-            raise ExportError(
-                f"the export is not the model: {name} differs by {errors[name]:.2e} of the largest "
-                f"output, more than {TOLERANCE:.0e}; nothing was written"
-            )
-        logger.info(f"export compared with the model: {name} differs by {errors[name]:.1e}")
-    return errors
-
-
-def _write_report(folder: Path, description: Description, errors: "dict[str, float]") -> None:
+    facts: "dict[str, Any]",
+    comparisons: "list[Comparison]",
+) -> None:
     files = {
         path.name: {
             "bytes": path.stat().st_size,
@@ -218,9 +205,15 @@ def _write_report(folder: Path, description: Description, errors: "dict[str, flo
     }
     report = {
         "model_name": description.model_name,
+        "image_shape": description.image_shape,
+        "batch_size": description.batch_size,
+        "output": description.output,
+        "weights_sha256": description.weights_sha256,
         "versions": description.versions,
-        "tolerance": TOLERANCE,
-        "max_relative_error": errors,
+        **facts,
+        "tolerance": {"fp32": TOLERANCE, "fp16": FP16_TOLERANCE},
+        "max_relative_error": largest_errors(comparisons),
+        "comparisons": [one._asdict() for one in comparisons],
         "files": files,
     }
     atomic.write_text(folder / REPORT, json.dumps(report, indent=1))
@@ -234,7 +227,7 @@ def _move_into_place(staging: Path, folder: Path, description: Description) -> "
         except ConfigError:
             same_program = False
         if not same_program:
-            for suffix in (PROGRAM, LEGACY_PROGRAM, PARAMS, ONNX):
+            for suffix in (PROGRAM, LEGACY_PROGRAM, PARAMS, ONNX, ONNX_FP16, ONNX_INT8):
                 (folder / f"{STEM}{suffix}").unlink(missing_ok=True)
     # The order of the tensors in .pdiparams belongs to one program: the other must not stay beside.
     for suffix in (PROGRAM, LEGACY_PROGRAM):
@@ -249,10 +242,10 @@ def _move_into_place(staging: Path, folder: Path, description: Description) -> "
 
 def _is_same_program(one: Description, other: Description) -> bool:
     """Whether files of both exports may stand in one folder under one `inference.yml`."""
-    return all(
-        getattr(one, name) == getattr(other, name)
-        for name in ("model_name", "image_shape", "output", "activation", "weights_sha256")
-    )
+    names = ("model_name", "image_shape", "batch_size", "output", "activation", "weights_sha256")
+    if "topk" in (one.output, other.output) and one.postprocess != other.postprocess:
+        return False
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def _weights_sha256(model: paddle.nn.Layer) -> str:
@@ -268,6 +261,7 @@ def _versions(formats: Sequence[str]) -> "dict[str, str]":
 
     versions = {"logoclas": __version__, "paddle": paddle.__version__}
     if "onnx" in formats:
-        for package in ("paddle2onnx", "onnx"):
-            versions[package] = importlib.metadata.version(package)
+        for package in PACKAGES:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                versions[package] = importlib.metadata.version(package)
     return versions

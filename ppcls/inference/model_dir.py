@@ -43,12 +43,15 @@ class Description:
     image_shape: "list[int]"
     transform_ops: "list[Any]"
     postprocess: "dict[str, Any]"
-    #: "prob": the program ends in `activation`; "logits": it does not.
+    #: "prob": the program ends in `activation`; "logits": it does not; "topk": it gives the best
+    #: `postprocess["topk"]` probabilities and, as second output, their classes.
     output: str = "prob"
     #: "softmax", or for multi-label models "sigmoid".
     activation: str = "softmax"
     #: Identifies the weights, so that files of different models are never mixed in one folder.
     weights_sha256: str = ""
+    #: Images per run of the program; None: any number.
+    batch_size: Optional[int] = None
     label_names: "dict[int, str]" = field(default_factory=dict)
     versions: "dict[str, str]" = field(default_factory=dict)
 
@@ -61,6 +64,7 @@ class Description:
                 "output": self.output,
                 "activation": self.activation,
                 "weights_sha256": self.weights_sha256,
+                "batch_size": self.batch_size,
                 "versions": self.versions,
             },
             "PreProcess": {"transform_ops": self.transform_ops},
@@ -93,6 +97,7 @@ class Description:
                 output=document["Global"]["output"],
                 activation=document["Global"].get("activation", "softmax"),
                 weights_sha256=document["Global"].get("weights_sha256", ""),
+                batch_size=document["Global"].get("batch_size"),
                 label_names=document.get("label_names") or {},
                 versions=document["Global"].get("versions") or {},
             )

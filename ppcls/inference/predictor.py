@@ -7,7 +7,7 @@ from typing import Any, Callable, Union
 import numpy as np
 
 from ppcls.data.transform import build_transforms
-from ppcls.errors import DataError
+from ppcls.errors import ConfigError, DataError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.image_source import Image, NamedImage, expand, read_image
 from ppcls.inference.model_dir import Description
@@ -140,8 +140,14 @@ class Predictor(PredictionPipeline):
         if topk is not None:
             is_multi_label = description.activation == "sigmoid"
             postprocess = {"name": "MultiLabelTopk" if is_multi_label else "Topk", "topk": topk}
+            exported = description.postprocess.get("topk")
+            if description.output == "topk" and topk > exported:
+                raise ConfigError(
+                    f"{model_dir} gives the best {exported} classes, topk={topk} is more; export "
+                    "it with a larger Infer.PostProcess.topk, or with --output prob"
+                )
         super().__init__(
-            self.engine.run,
+            self._run_topk if description.output == "topk" else self.engine.run,
             description.transform_ops,
             postprocess,
             description.output,
@@ -151,6 +157,14 @@ class Predictor(PredictionPipeline):
             allow_urls,
         )
 
+    def _run_topk(self, images: np.ndarray) -> np.ndarray:
+        """(B, C, H, W) -> (B, largest class id + 1): the best probabilities, -1 for the others."""
+        scores, class_ids = self.engine.run_all(images)
+        probabilities = np.full((len(scores), int(class_ids.max()) + 1), -1, dtype=scores.dtype)
+        np.put_along_axis(probabilities, class_ids.astype(np.int64), scores, axis=1)
+        return probabilities
+
     def warm_up(self) -> None:
         """Runs a batch of zeros: the first run of an engine takes longer than the others."""
-        self.run(np.zeros((self.batch_size, *self.description.image_shape), dtype=np.float32))
+        shape = (self.batch_size, *self.description.image_shape)
+        self.engine.run_all(np.zeros(shape, dtype=np.float32))

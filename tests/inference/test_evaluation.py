@@ -6,7 +6,6 @@ import json
 import numpy as np
 import paddle
 import pytest
-import yaml
 
 from ppcls.commands import main
 from ppcls.config import load_config
@@ -19,32 +18,6 @@ from ppcls.engine.evaluation_report import (
 from ppcls.engine.exporter import export_model
 from ppcls.errors import UserError
 from tests.inference.small_model import ENGINES, TRANSFORMS, new_description
-
-
-@pytest.fixture(scope="module")
-def config_path(training_config, photos, tmp_path_factory):
-    """A configuration that evaluates the model on the photos, labelled 0, 1, 2, ..."""
-    folder = tmp_path_factory.mktemp("evaluation")
-    names = sorted(path.name for path in photos.iterdir())
-    (folder / "list.txt").write_text("".join(f"{name} {i}\n" for i, name in enumerate(names)))
-    config = yaml.safe_load(training_config.read_text())
-    config["DataLoader"] = {
-        "Eval": {
-            "dataset": {
-                "name": "ImageNetDataset",
-                "image_root": str(photos),
-                "cls_label_path": str(folder / "list.txt"),
-                "transform_ops": config["Infer"].pop("transforms"),
-            },
-            "sampler": {"name": "DistributedBatchSampler", "batch_size": 3},
-            "loader": {"num_workers": 0},
-        }
-    }
-    config["Loss"] = {"Eval": [{"CELoss": {"weight": 1.0}}]}
-    config["Metric"] = {"Eval": [{"TopkAcc": {"topk": [1, 5]}}]}
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def test_files_and_report(exported):
         "inference.yml",
     ]
     report = json.loads((exported / "export_report.json").read_text())
-    assert set(report["max_relative_error"]) == {"paddle", "onnxruntime"}
+    assert {"paddle", "onnxruntime"} <= set(report["max_relative_error"])
     assert all(error <= TOLERANCE for error in report["max_relative_error"].values())
     for name, facts in report["files"].items():
         content = (exported / name).read_bytes()

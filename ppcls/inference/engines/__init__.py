@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any, Union
 
 from ppcls.errors import ConfigError, did_you_mean
-from ppcls.inference.model_dir import ONNX_OF
+from ppcls.inference.engines.fixed_batch import FixedBatch
+from ppcls.inference.model_dir import DESCRIPTION, ONNX_OF, Description
 
 ENGINES = ("paddle", "onnxruntime", "openvino")
 
@@ -41,6 +42,22 @@ def create_engine(
         from ppcls.inference.engines.choice import choose_engine
 
         engine = choose_engine(folder, device, threads, use_onednn, precision, batch_size)
+    chosen = _create(folder, engine, device, threads, use_onednn, precision)
+    # A program on its own, without the rest of an export, takes any number of images.
+    if not (Path(folder) / DESCRIPTION).exists():
+        return chosen
+    fixed = Description.read(folder).batch_size
+    return chosen if fixed is None else FixedBatch(chosen, fixed)
+
+
+def _create(
+    folder: Union[str, Path],
+    engine: str,
+    device: str,
+    threads: int,
+    use_onednn: bool,
+    precision: str,
+) -> Any:
     if engine == "paddle":
         if precision != "fp32":
             raise ConfigError(

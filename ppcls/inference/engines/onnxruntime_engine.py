@@ -72,5 +72,9 @@ class OnnxRuntimeEngine:
         self._input = self._session.get_inputs()[0].name
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """images: (B, C, H, W) float32 -> (B, class_num) float32."""
-        return self._session.run(None, {self._input: images})[0]
+        """images: (B, C, H, W) float32 -> the first output, (B, class_num) float32."""
+        return self.run_all(images)[0]
+
+    def run_all(self, images: np.ndarray) -> "list[np.ndarray]":
+        """images: (B, C, H, W) float32 -> every output."""
+        return self._session.run(None, {self._input: images})

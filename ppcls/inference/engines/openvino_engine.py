@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Union
+from typing import Union
 
 import numpy as np
 
@@ -66,11 +66,12 @@ class OpenVinoEngine:
         self._requests: Pool = Pool(compiled.create_infer_request, size=os.cpu_count() or 1)
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """images: (B, C, H, W) float32 -> (B, class_num) float32."""
+        """images: (B, C, H, W) float32 -> the first output, (B, class_num) float32."""
+        return self.run_all(images)[0]
+
+    def run_all(self, images: np.ndarray) -> "list[np.ndarray]":
+        """images: (B, C, H, W) float32 -> every output."""
         with self._requests.lend() as request:
-            return _run(request, images)
-
-
-def _run(request: Any, images: np.ndarray) -> np.ndarray:
-    # The output is the request's memory, which the next call overwrites.
-    return request.infer([np.ascontiguousarray(images)])[0].copy()
+            outputs = request.infer([np.ascontiguousarray(images)])
+            # They are the request's memory, which the next call overwrites.
+            return [outputs[number].copy() for number in range(len(outputs))]

@@ -40,7 +40,11 @@ class PaddleEngine:
         self._open()
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """images: (B, C, H, W) float32 -> (B, class_num) float32."""
+        """images: (B, C, H, W) float32 -> the first output, (B, class_num) float32."""
+        return self.run_all(images)[0]
+
+    def run_all(self, images: np.ndarray) -> "list[np.ndarray]":
+        """images: (B, C, H, W) float32 -> every output."""
         if not self._is_proven:
             with self._lock:
                 if not self._is_proven:
@@ -96,8 +100,9 @@ class PaddleEngine:
         return paddle_infer.create_predictor(config)
 
 
-def _run(predictor: Any, images: np.ndarray) -> np.ndarray:
+def _run(predictor: Any, images: np.ndarray) -> "list[np.ndarray]":
     input_handle = predictor.get_input_handle(predictor.get_input_names()[0])
     input_handle.copy_from_cpu(np.ascontiguousarray(images))
     predictor.run()
-    return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+    names = predictor.get_output_names()
+    return [predictor.get_output_handle(name).copy_to_cpu() for name in names]

@@ -1,0 +1,158 @@
+"""How far exported files are from the model that they came from, on every engine."""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+import paddle
+
+from ppcls.errors import ExportError
+from ppcls.inference.engines import create_engine
+from ppcls.inference.model_dir import Description
+from ppcls.utils.logger import logger
+
+#: Largest error of a float32 export, relative to the largest output.
+TOLERANCE = 1e-4
+#: The same of float16: its 11 bits round every value by up to 5e-4, and errors add up over layers.
+FP16_TOLERANCE = 2e-2
+#: Batch sizes that are compared; the second is none that a program would fix by accident.
+BATCHES = (1, 3)
+
+
+class Comparison(NamedTuple):
+    """One engine's outputs beside the model's, on images of one kind in batches of one size."""
+
+    engine: str
+    precision: str
+    #: "random": values of a normal distribution; "real": images of the evaluation.
+    images: str
+    batch: int
+    max_absolute_error: float
+    #: Relative to the largest output.
+    max_relative_error: float
+    #: Part of the images whose most probable class is the same.
+    top1_agreement: float
+
+
+def compare(
+    exported: paddle.nn.Layer,
+    folder: Path,
+    formats: Sequence[str],
+    description: Description,
+    images: Optional[np.ndarray],
+) -> "list[Comparison]":
+    """Compares every engine that can run a file in `folder` with the layer it was made of.
+
+    Args:
+        exported: (B, C, H, W) -> scores, or scores and class ids.
+        folder: the files.
+        formats: what was exported.
+        images: real images (N, C, H, W), besides random ones.
+
+    Raises:
+        ExportError: one differs by more than its tolerance.
+    """
+    engines = [("paddle", "fp32")]
+    if "onnx" in formats:
+        engines.append(("onnxruntime", "fp32"))
+        if importlib.util.find_spec("openvino") is not None:
+            engines.append(("openvino", "fp32"))
+    if "onnx_fp16" in formats:
+        engines.append(("onnxruntime", "fp16"))
+    cases = list(_cases(description, images))
+    expected = {}
+    with paddle.no_grad():
+        for kind, size, batches in cases:
+            expected[kind, size] = [_arrays(exported(paddle.to_tensor(batch))) for batch in batches]
+    comparisons = []
+    for name, precision in engines:
+        engine = create_engine(folder, name, precision=precision)
+        found = [
+            _compare_case(engine, precision, kind, size, batches, expected[kind, size])
+            for kind, size, batches in cases
+        ]
+        _judge(name, precision, found)
+        comparisons += found
+    return comparisons
+
+
+def largest_errors(comparisons: "list[Comparison]") -> "dict[str, float]":
+    """Engine (of other precisions than fp32: `engine precision`) -> largest relative error."""
+    errors: dict[str, float] = {}
+    for one in comparisons:
+        name = _title(one.engine, one.precision)
+        errors[name] = max(errors.get(name, 0.0), one.max_relative_error)
+    return errors
+
+
+def _title(engine: str, precision: str) -> str:
+    return engine if precision == "fp32" else f"{engine} {precision}"
+
+
+def _cases(
+    description: Description, images: Optional[np.ndarray]
+) -> "Iterator[tuple[str, int, list[np.ndarray]]]":
+    rng = np.random.default_rng(0)
+    for size in BATCHES:
+        shape = (size, *description.image_shape)
+        yield "random", size, [rng.standard_normal(shape).astype(np.float32)]
+        if images is not None and len(images) >= size:
+            whole = len(images) // size * size
+            real = np.ascontiguousarray(images[:whole], dtype=np.float32)
+            yield "real", size, list(real.reshape(-1, size, *real.shape[1:]))
+
+
+def _arrays(outputs: Any) -> "list[np.ndarray]":
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    return [output.numpy() for output in outputs]
+
+
+def _compare_case(
+    engine: Any,
+    precision: str,
+    kind: str,
+    size: int,
+    batches: "list[np.ndarray]",
+    expected: "list[list[np.ndarray]]",
+) -> Comparison:
+    absolute = relative = 0.0
+    same = []
+    for batch, reference in zip(batches, expected):
+        outputs = engine.run_all(batch)
+        error = float(np.abs(outputs[0] - reference[0]).max())
+        absolute = _larger(absolute, error)
+        relative = _larger(relative, error / float(np.abs(reference[0]).max()))
+        same += list(_top1(outputs) == _top1(reference))
+    return Comparison(engine.name, precision, kind, size, absolute, relative, float(np.mean(same)))
+
+
+def _larger(one: float, other: float) -> float:
+    """The larger number; NaN is larger than any."""
+    return float(np.maximum(one, other))
+
+
+def _top1(outputs: "list[np.ndarray]") -> np.ndarray:
+    """(B,) most probable classes, of scores of all classes or of scores with class ids."""
+    return outputs[1][:, 0] if len(outputs) > 1 else outputs[0].argmax(axis=1)
+
+
+def _judge(name: str, precision: str, found: "list[Comparison]") -> None:
+    tolerance = FP16_TOLERANCE if precision == "fp16" else TOLERANCE
+    worst = found[0]
+    for one in found:
+        if not one.max_relative_error <= worst.max_relative_error:
+            worst = one
+    title = _title(name, precision)
+    if not worst.max_relative_error <= tolerance:
+        raise ExportError(
+            f"the export is not the model: {title} differs by {worst.max_relative_error:.2e} of "
+            f"the largest output, more than {tolerance:.0e} ({worst.images} images, batch "
+            f"{worst.batch}); nothing was written"
+        )
+    agreement = min(one.top1_agreement for one in found)
+    logger.info(
+        f"export compared with the model: {title} differs by {worst.max_relative_error:.1e}, "
+        f"top-1 agrees on {agreement:.0%}"
+    )

@@ -1,0 +1,297 @@
+"""Static quantisation to 8 bits after training, and what it costs and gains as measured here."""
+
+import importlib.metadata
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, Union
+
+import numpy as np
+
+from ppcls.config import to_plain
+from ppcls.config.sections import GlobalOptions
+from ppcls.engine.environment import prepare_environment
+from ppcls.engine.evaluation import evaluate
+from ppcls.errors import ConfigError, ExportError
+from ppcls.inference.engines import create_engine
+from ppcls.inference.model_dir import (
+    DESCRIPTION,
+    ONNX,
+    ONNX_INT8,
+    STEM,
+    Description,
+    find_onnx,
+)
+from ppcls.registry import DATASETS, parse_spec
+from ppcls.utils import atomic
+from ppcls.utils.logger import logger
+
+METHODS = ("onnxruntime", "nncf")
+CALIBRATIONS = ("minmax", "entropy", "percentile")
+REPORT = "quantization_report.json"
+#: Only weighted layers are quantised: products of activations (attention) lose the most.
+_LAYERS = ["Conv", "MatMul", "Gemm"]
+_ROUNDS, _WARM_UP_RUNS = 20, 2
+#: A speed-up below it is within what repeated measurements differ by.
+_LEAST_GAIN = 1.05
+
+
+class QuantizationReport(NamedTuple):
+    """What was measured; accuracies are the results of `tools/eval.py` by name."""
+
+    method: str
+    engine: str
+    calibration_images: int
+    fp32: "dict[str, float]"
+    int8: "dict[str, float]"
+    #: Batch size -> median milliseconds per image.
+    fp32_ms: "dict[str, float]"
+    int8_ms: "dict[str, float]"
+    fp32_bytes: int
+    int8_bytes: int
+    #: One sentence, of nothing but the numbers above.
+    verdict: str
+
+
+def quantize(
+    config: "dict[str, Any]",
+    model_dir: Union[str, Path],
+    method: str = "onnxruntime",
+    engine: str = "onnxruntime",
+    images: int = 128,
+    calibration: str = "minmax",
+    max_drop: float = 0.01,
+    threads: int = 1,
+    batches: Sequence[int] = (1, 8),
+) -> QuantizationReport:
+    """Writes `inference_int8.onnx` and a report into `model_dir`, if it is accurate enough.
+
+    Args:
+        config: checked configuration. `DataLoader.Train` gives the images for calibration, prepared
+            as the exported folder says; `DataLoader.Eval` those that both models are evaluated on.
+        model_dir: exported with `--format onnx`.
+        method: "onnxruntime" (`quantize_static`) or "nncf" (OpenVINO's).
+        engine: what runs both models for the comparison, "onnxruntime" or "openvino".
+        images: number of images for calibration, spread over the training set.
+        calibration: how ranges follow from activations, with ONNX Runtime.
+        max_drop: the largest loss of the first metric that is accepted.
+        threads: CPU threads of one run.
+        batches: batch sizes whose speed is compared.
+
+    Raises:
+        ConfigError: a section, a file or a package is missing.
+        ExportError: the first metric dropped by more than `max_drop`; nothing is written.
+    """
+    _check(config, method, engine, calibration, images)
+    model_dir = Path(model_dir)
+    source = find_onnx(model_dir)
+    description = Description.read(model_dir)
+    if description.batch_size not in (None, 1):
+        raise ConfigError(
+            f"{model_dir} takes {description.batch_size} images per run, and calibration takes one "
+            "at a time: export it without --batch"
+        )
+    prepare_environment(GlobalOptions(**config.get("Global", {})).device)
+    samples = calibration_images(config, description, images)
+    logger.info(f"quantising {source} with {method}, {len(samples)} images for calibration")
+    staging = Path(tempfile.mkdtemp(prefix=f".{model_dir.name}.", dir=model_dir.parent))
+    try:
+        for name in (DESCRIPTION, f"{STEM}{ONNX}"):
+            shutil.copyfile(model_dir / name, staging / name)
+        target = staging / f"{STEM}{ONNX_INT8}"
+        if method == "nncf":
+            _quantize_with_nncf(source, target, samples)
+        else:
+            _quantize_with_onnxruntime(source, target, samples, calibration)
+        results = {
+            precision: evaluate(config, staging, engine, precision=precision)
+            for precision in ("fp32", "int8")
+        }
+        _check_drop(results["fp32"], results["int8"], _quality(results["fp32"]), max_drop)
+        speeds = _measure(staging, engine, threads, batches, samples)
+        report = QuantizationReport(
+            method,
+            engine,
+            len(samples),
+            results["fp32"],
+            results["int8"],
+            speeds["fp32"],
+            speeds["int8"],
+            source.stat().st_size,
+            target.stat().st_size,
+            _verdict(speeds["fp32"], speeds["int8"]),
+        )
+        target.replace(model_dir / target.name)
+        _write_report(model_dir / REPORT, report, threads)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return report
+
+
+def _check(
+    config: "dict[str, Any]", method: str, engine: str, calibration: str, images: int
+) -> None:
+    for value, known, what in (
+        (method, METHODS, "method"),
+        (engine, ("onnxruntime", "openvino"), "engine"),
+        (calibration, CALIBRATIONS, "calibration"),
+    ):
+        if value not in known:
+            raise ConfigError(
+                f"unknown {what} '{value}' of quantisation; known: {', '.join(known)}"
+            )
+    if images < 1:
+        raise ConfigError(f"calibration needs at least one image, received {images}")
+    loaders = config.get("DataLoader") or {}
+    for mode, purpose in (("Train", "calibration"), ("Eval", "the comparison of accuracies")):
+        if not loaders.get(mode):
+            raise ConfigError(f"DataLoader.{mode}: quantisation takes images for {purpose} from it")
+
+
+def calibration_images(
+    config: "dict[str, Any]", description: Description, count: int
+) -> "list[np.ndarray]":
+    """Inputs (1, C, H, W) of the model from images spread over the training set.
+
+    They are prepared for evaluation, as the exported folder says, not augmented.
+    """
+    name, arguments = parse_spec(to_plain(config["DataLoader"]["Train"]["dataset"]))
+    arguments = {**arguments, "transform_ops": description.transform_ops}
+    arguments.pop("batch_transform_ops", None)
+    dataset = DATASETS.build({"name": name, **arguments}, seed=0)
+    numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset)), dtype=np.int64)
+    return [dataset[int(number)].image[None] for number in numbers]
+
+
+def _quantize_with_onnxruntime(
+    source: Path, target: Path, samples: "list[np.ndarray]", calibration: str
+) -> None:
+    try:
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            CalibrationMethod,
+            QuantFormat,
+            QuantType,
+            quantize_static,
+        )
+    except ImportError as error:
+        raise ConfigError(
+            f'quantisation needs {error.name}: pip install "logoclas[int8]"'
+        ) from error
+    name = _input_name(source)
+
+    class Samples(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._rest: Iterator[np.ndarray] = iter(samples)
+
+        def get_next(self) -> "Optional[dict[str, np.ndarray]]":
+            sample = next(self._rest, None)
+            return None if sample is None else {name: sample}
+
+    methods = {
+        "minmax": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }
+    quantize_static(
+        str(source),
+        str(target),
+        Samples(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=_LAYERS,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=methods[calibration],
+        extra_options={"MatMulConstBOnly": True},
+    )
+
+
+def _quantize_with_nncf(source: Path, target: Path, samples: "list[np.ndarray]") -> None:
+    try:
+        import nncf
+    except ImportError as error:
+        raise ConfigError(f"the method 'nncf' needs {error.name}: pip install nncf") from error
+    import onnx
+
+    name = _input_name(source)
+    model = nncf.quantize(
+        onnx.load(str(source)),
+        nncf.Dataset([{name: sample} for sample in samples]),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(samples),
+    )
+    onnx.save(model, str(target))
+
+
+def _input_name(path: Path) -> str:
+    import onnx
+
+    return onnx.load(str(path), load_external_data=False).graph.input[0].name
+
+
+def _quality(results: "dict[str, float]") -> str:
+    """The name of the first metric, else of the first result."""
+    names = [name for name in results if "loss" not in name.lower()]
+    return (names or list(results))[0]
+
+
+def _check_drop(
+    fp32: "dict[str, float]", int8: "dict[str, float]", name: str, max_drop: float
+) -> None:
+    drop = fp32[name] - int8[name]
+    if not drop <= max_drop:
+        raise ExportError(
+            f"int8 is not accurate enough: {name} is {int8[name]:.4f}, {drop:.4f} less than in "
+            f"fp32, more than {max_drop}; nothing was written. Try another --calibration or "
+            "--method, more --images, or accept it with --max_drop"
+        )
+
+
+def _measure(
+    folder: Path, engine: str, threads: int, batches: Sequence[int], samples: "list[np.ndarray]"
+) -> "dict[str, dict[str, float]]":
+    """Median milliseconds per image of both precisions, which take turns, on real images."""
+    runners = {
+        precision: create_engine(folder, engine, threads=threads, precision=precision)
+        for precision in ("fp32", "int8")
+    }
+    speeds: dict[str, dict[str, float]] = {precision: {} for precision in runners}
+    for batch in batches:
+        images = np.concatenate([samples[i % len(samples)] for i in range(batch)])
+        seconds: dict[str, list[float]] = {precision: [] for precision in runners}
+        for step in range(_WARM_UP_RUNS + _ROUNDS):
+            for precision, runner in runners.items():
+                start = time.perf_counter()
+                runner.run(images)
+                if step >= _WARM_UP_RUNS:
+                    seconds[precision].append(time.perf_counter() - start)
+        for precision, values in seconds.items():
+            speeds[precision][str(batch)] = 1000 * float(np.median(values)) / batch
+    return speeds
+
+
+def _verdict(fp32_ms: "dict[str, float]", int8_ms: "dict[str, float]") -> str:
+    parts = []
+    for batch, milliseconds in int8_ms.items():
+        gain = fp32_ms[batch] / milliseconds
+        if gain >= _LEAST_GAIN:
+            parts.append(f"{gain:.2f} times faster than fp32 at batch {batch}")
+        elif gain > 1 / _LEAST_GAIN:
+            parts.append(f"no faster than fp32 at batch {batch}")
+        else:
+            parts.append(f"{1 / gain:.2f} times SLOWER than fp32 at batch {batch}")
+    return "int8 is " + ", ".join(parts) + ", measured on this machine"
+
+
+def _write_report(path: Path, report: QuantizationReport, threads: int) -> None:
+    packages = {"onnxruntime": ("onnxruntime",), "nncf": ("nncf", "openvino")}[report.method]
+    content = {
+        **report._asdict(),
+        "threads": threads,
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+    atomic.write_text(path, json.dumps(content, indent=1))

@@ -1,0 +1,124 @@
+"""Quantisation says what it measured, and writes nothing that lost too much."""
+
+import importlib.util
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+
+from ppcls.commands import main
+from ppcls.config import load_config
+from ppcls.engine import quantization
+from ppcls.engine.evaluation import evaluate
+from ppcls.engine.quantization import calibration_images, quantize
+from ppcls.errors import ConfigError, ExportError
+from ppcls.inference import Predictor
+from ppcls.inference.model_dir import Description
+from tests.inference.small_model import ENGINES
+
+needs_ml_dtypes = pytest.mark.skipif(
+    importlib.util.find_spec("ml_dtypes") is None,
+    reason="ONNX Runtime's quantisation needs the package ml_dtypes",
+)
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "inference")
+
+
+@pytest.fixture(scope="module")
+def quantized(exported, config_path, tmp_path_factory):
+    """A folder with an int8 file, and what the command printed."""
+    folder = tmp_path_factory.mktemp("quantized") / "inference"
+    shutil.copytree(exported, folder)
+    arguments = ["-c", str(config_path), "--model_dir", str(folder), "--max_drop", "1"]
+    assert main("quantize", arguments) == 0
+    return folder
+
+
+@needs_ml_dtypes
+def test_report_tells_what_was_measured(quantized, config_path):
+    report = json.loads((quantized / quantization.REPORT).read_text())
+    assert report["calibration_images"] == 7
+    config = load_config(config_path)
+    for precision in ("fp32", "int8"):
+        again = evaluate(config, quantized, "onnxruntime", precision=precision)
+        assert report[precision] == pytest.approx(again, rel=1e-4)
+        assert set(report[f"{precision}_ms"]) == {"1", "8"}
+        assert all(value > 0 for value in report[f"{precision}_ms"].values())
+    assert report["fp32"]["loss"] != report["int8"]["loss"]
+    assert report["int8_bytes"] == (quantized / "inference_int8.onnx").stat().st_size
+    assert "measured on this machine" in report["verdict"]
+
+
+@needs_ml_dtypes
+def test_convolutions_are_quantized_and_attention_is_not(quantized):
+    graph = onnx.load(str(quantized / "inference_int8.onnx")).graph
+    kinds = {node.op_type for node in graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            assert made_by[node.input[1]] == "DequantizeLinear"
+
+
+@needs_ml_dtypes
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_predictions_stay_close(quantized, photos, engine):
+    exact = Predictor(quantized, engine="onnxruntime").predict(photos)
+    rough = Predictor(quantized, engine=engine, precision="int8").predict(photos)
+    scores = [[r["scores"][0] for r in results] for results in (exact, rough)]
+    assert scores[0] != scores[1]
+    np.testing.assert_allclose(*scores, atol=0.25)
+
+
+@needs_ml_dtypes
+def test_too_large_a_loss_writes_nothing(folder, config_path, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def worse(config, model_dir, engine, precision):
+        return {"loss": 1.0, "top1": 0.9 if precision == "fp32" else 0.85}
+
+    monkeypatch.setattr(quantization, "evaluate", worse)
+    with pytest.raises(ExportError, match=r"top1 is 0\.8500, 0\.0500 less.*more than 0\.01"):
+        quantize(load_config(config_path), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["inference"]
+
+
+@pytest.mark.parametrize(
+    ("int8", "verdict"),
+    [
+        (5.0, "2.00 times faster than fp32 at batch 1"),
+        (9.8, "no faster than fp32 at batch 1"),
+        (20.0, "2.00 times SLOWER than fp32 at batch 1"),
+    ],
+)
+def test_verdict_claims_no_gain_that_was_not_measured(int8, verdict):
+    assert verdict in quantization._verdict({"1": 10.0}, {"1": int8})
+
+
+def test_calibration_images_are_prepared_as_exported(exported, config_path, photos):
+    description = Description.read(exported)
+    images = calibration_images(load_config(config_path), description, 3)
+    assert [image.shape for image in images] == [(1, 3, 32, 32)] * 3
+    predictor = Predictor(exported, engine="onnxruntime")
+    names = sorted(photos.iterdir())
+    for image, number in zip(images, (0, 3, 6)):
+        np.testing.assert_array_equal(image[0], predictor.preprocess(names[number]))
+
+
+def test_faults_are_sentences(folder, config_path, training_config):
+    config = load_config(config_path)
+    with pytest.raises(ConfigError, match="unknown method 'torch' of quantisation"):
+        quantize(config, folder, method="torch")
+    with pytest.raises(ConfigError, match=r"DataLoader\.Train: quantisation takes images"):
+        quantize(load_config(training_config), folder)
+    with pytest.raises(ConfigError, match="at least one image"):
+        quantize(config, folder, images=0)
+    (folder / "inference.onnx").unlink()
+    with pytest.raises(ConfigError, match=r"no inference\.onnx"):
+        quantize(config, folder)
