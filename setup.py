@@ -46,6 +46,7 @@ setup(
     package_data={
         "ppcls": ["py.typed"],
         "ppcls.arch.layers.native": ["*.h", "*.cc", "*.cu"],
+        "ppcls.serving": ["index.html"],
         "ppcls.data.transform.native": ["*.cc"],
     },
     install_requires=[

@@ -1,5 +1,6 @@
 """The application: all protocols of one server."""
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,6 +20,12 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(RequestMiddleware, service=service)
     for protocol in (classification, kserve, pipeline):
         app.include_router(protocol.create_router(service))
+
+    page = (Path(__file__).parent / "index.html").read_bytes()
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return Response(page, media_type="text/html; charset=utf-8")
 
     @app.get("/health", tags=["server"])
     async def health(request: Request) -> "dict[str, Any]":

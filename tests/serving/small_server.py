@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -70,6 +71,13 @@ class Client:
         status, document = self.post("/image-classification", request)
         assert status == 200, document
         return document["result"]["categories"]
+
+
+def free_port():
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 @contextmanager

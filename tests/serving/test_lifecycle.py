@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ppcls.commands import main
-from tests.serving.small_server import Client, running
+from tests.serving.small_server import Client, free_port, running
 
 
 def name_of(client, image, query=""):
@@ -109,12 +108,6 @@ def test_a_broken_version_changes_nothing(exported, jpegs, tmp_path):
         time.sleep(0.2)
         assert name_of(client, jpegs[0])
         assert client.get("/v2/health/ready")[0] == 200
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def wait_ready(port, process):
