@@ -114,9 +114,10 @@ def test_a_person_classifies_photos(exported, other_exported, jpegs, offline, tm
     with running(models, api_keys=("secret",)) as (client, _, _), browsing() as browser:
         # A phone.
         browser.open(f"http://127.0.0.1:{client.port}/", 390, 844)
-        browser.wait("return !document.getElementById('keyed').hidden")
+        browser.wait("return document.getElementById('keyed').checkVisibility()")
         browser.type("#key", "secret\ue004")
         browser.wait("return document.getElementById('model').options.length == 2")
+        assert not browser.run("return document.getElementById('photo').checkVisibility()")
         assert browser.run("return document.activeElement.id") == "model"
         browser.press("\ue004")
         assert browser.run("return document.activeElement.id") == "file"
