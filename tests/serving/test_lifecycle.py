@@ -176,6 +176,27 @@ def test_sigterm_under_load_loses_no_accepted_request(exported, jpegs, offline, 
     assert {"time", "level", "log_id", "path", "ms"} <= set(requests[-1])
 
 
+def test_client_script(server, jpegs, offline, tmp_path, repo_root):
+    (tmp_path / "a.jpg").write_bytes(jpegs[0])
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    url = f"http://127.0.0.1:{server.port}"
+    finished = subprocess.run(
+        [
+            *(sys.executable, "deploy/server/client.py", tmp_path / "a.jpg", tmp_path / "b.jpg"),
+            *("--url", url, "--topk", "1"),
+        ],
+        cwd=repo_root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    expected = f"{offline[0]['label_names'][0]} {offline[0]['scores'][0]:.3f}"
+    assert finished.stdout == f"{tmp_path / 'a.jpg'}: {expected}\n"
+    assert "not an image" in finished.stderr
+    assert finished.returncode == 1
+
+
 KEY = {"X-API-Key": "key"}
 
 
