@@ -21,6 +21,7 @@ from ppcls.config.types import (
 from ppcls.errors import ConfigError
 from ppcls.optimizer.schedule import LastEpoch, Schedule
 from ppcls.registry import LRS
+from ppcls.utils.logger import logger
 
 
 @LRS.register()
@@ -297,11 +298,12 @@ class Piecewise(Schedule):
     Args:
         decay_epochs: epochs of the changes, ascending, counted from the end of warm-up.
         values: the rates, one more than `decay_epochs`.
-        learning_rate: stands in many PaddleClas files beside `values`, where versions of
-            PaddleClas disagree on which of them counts: here it must equal `values[0]`.
+        learning_rate: the first rate, to which all `values` are scaled. It stands in
+            many PaddleClas files beside `values` that begin with it, and in some (AlexNet) beside
+            others, where it is what counts.
 
     Raises:
-        ConfigError: the lists do not fit together, or `learning_rate` contradicts `values`.
+        ConfigError: the lists do not fit together.
     """
 
     name = "PiecewiseDecay"
@@ -325,9 +327,15 @@ class Piecewise(Schedule):
                 f"{len(decay_epochs) + 1} values, received {len(values)}"
             )
         if learning_rate is not None and learning_rate != values[0]:
-            raise ConfigError(
-                f"Optimizer.lr.learning_rate: {learning_rate:g} contradicts the first of the "
-                f"values, {values[0]:g}; remove learning_rate, or change values"
+            if values[0] == 0:
+                raise ConfigError(
+                    f"Optimizer.lr.learning_rate: {learning_rate:g} cannot be the first rate, as "
+                    "the values begin with 0; remove learning_rate, or change values"
+                )
+            values = [learning_rate * (value / values[0]) for value in values]
+            logger.warning(
+                "Optimizer.lr.learning_rate is not the first of Optimizer.lr.values: the rates are "
+                + ", ".join(f"{value:g}" for value in values)
             )
         self.decay_epochs = decay_epochs
         self.values = values

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import paddle
 import pytest
 from paddle.optimizer import lr as paddle_lr
@@ -201,8 +202,8 @@ def test_last_epoch_starts_later():
         ({"decay_epochs": [3, 6], "values": [0.1, 0.01]}, "3 values, received 2"),
         ({"decay_epochs": [6, 3], "values": [0.1, 0.01, 0.001]}, "ascending"),
         (
-            {"decay_epochs": [3], "values": [0.1, 0.01], "learning_rate": 0.2},
-            "0.2 contradicts .* 0.1",
+            {"decay_epochs": [3], "values": [0.0, 0.01], "learning_rate": 0.2},
+            "0.2 cannot be the first rate",
         ),
     ],
 )
@@ -214,6 +215,15 @@ def test_piecewise_lists_that_do_not_fit(arguments, message):
 def test_piecewise_accepts_the_learning_rate_of_paddleclas_files():
     arguments = {"decay_epochs": [3], "values": [0.1, 0.01], "learning_rate": 0.1}
     assert build("Piecewise", **arguments)() == 0.1
+
+
+def test_piecewise_begins_with_the_learning_rate(caplog):
+    """As PaddleClas's AlexNet.yaml has it, whose rates are 0.01, 0.001, ..."""
+    arguments = {"decay_epochs": [2, 4], "values": [0.1, 0.01, 0.001], "learning_rate": 0.01}
+    schedule = build("Piecewise", **arguments)
+    assert "the rates are 0.01, 0.001, 0.0001" in caplog.text
+    found = rates(schedule, 6 * STEPS)[:: 2 * STEPS]
+    np.testing.assert_allclose(found, [0.01, 0.001, 0.0001], rtol=1e-12)
 
 
 def test_one_cycle_with_no_room_for_a_third_phase():
