@@ -50,6 +50,8 @@ def build_model(spec: "Union[str, Mapping[str, Any]]") -> nn.Layer:
     if is_foreign and options.return_patterns:
         kwargs["return_patterns"] = list(options.return_patterns)
     model = ARCHS.get(name)(**kwargs)
+    if is_foreign:
+        _make_constants_float32(model)
     if is_foreign and not hasattr(model, "class_num"):
         model.class_num = kwargs.get("class_num", 1000)
     if options.pretrained:
@@ -95,6 +97,15 @@ def _load_pretrained(
         path = find_weight_file(options.pretrained)
     report = load_published(model, read_published(path), str(path), ignore_head=ignore_head)
     logger.info(f"{name}: loaded {path}; {report}")
+
+
+def _make_constants_float32(model: nn.Layer) -> None:
+    """Makes float32 of the float64 tensors that some backbones of `paddleclas` keep: added to
+    weights, they make float64 of them in Paddle 3."""
+    for layer in model.sublayers(include_self=True):
+        for name, value in {**vars(layer), **layer._buffers}.items():
+            if isinstance(value, paddle.Tensor) and value.dtype == paddle.float64:
+                setattr(layer, name, paddle.cast(value, "float32"))
 
 
 def _with_sync_bn(model: nn.Layer) -> nn.Layer:

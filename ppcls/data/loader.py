@@ -100,7 +100,11 @@ class DataLoader:
         batches = self._pool.map if self._pool else self._load_here
         for arrays, skipped in batches(self.sampler):
             self._count(skipped)
-            yield Batch(*(paddle.to_tensor(array) for array in arrays))
+            images, labels, indices = (paddle.to_tensor(array) for array in arrays)
+            if images.dtype != paddle.float32:
+                # `output_fp16` halves what workers hand over; what is computed in is AMP's choice.
+                images = paddle.cast(images, "float32")
+            yield Batch(images, labels, indices)
 
     def close(self) -> None:
         """Ends the worker processes; the next iteration starts new ones."""

@@ -78,7 +78,9 @@ class PredictionPipeline:
         Raises:
             DataError: it cannot be read or decoded.
         """
-        return self.transforms(read_image(image, self.allow_urls))
+        # `NormalizeImage.output_fp16` is for the hand-over in training.
+        pixels = self.transforms(read_image(image, self.allow_urls))
+        return np.asarray(pixels, dtype=np.float32)
 
     def _predict_batch(self, batch: "list[NamedImage]") -> "Iterator[dict[str, Any]]":
         inputs, errors = [], {}

@@ -86,3 +86,11 @@ def test_absent_package_is_named(absent):
 def test_absent_package_keeps_the_suggestion(absent):
     with pytest.raises(ConfigError, match="did you mean 'DSNet_tiny'"):
         build_model({"name": "DSNet_tyni"})
+
+
+@needs_paddleclas
+def test_backbones_compute_in_float32():
+    """Diverse branch blocks keep an identity kernel of NumPy's float64."""
+    arch = {"name": "ResNet18", "layer_type": "DiverseBranchBlock", "use_first_short_conv": False}
+    model = build_model({**arch, "class_num": 3})
+    assert model(paddle.ones([2, 3, 32, 32])).dtype == paddle.float32

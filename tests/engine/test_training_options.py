@@ -14,6 +14,7 @@ from ppcls.arch import build_model
 from ppcls.commands import main
 from ppcls.config.check import check_config
 from ppcls.engine.checkpoint import as_arrays, load_checkpoint
+from ppcls.engine.deployment import infer
 from ppcls.engine.evaluation import evaluate
 from ppcls.engine.trainer import Trainer
 from ppcls.errors import CheckpointError, ConfigError, DataError, TrainingError
@@ -137,6 +138,19 @@ DROP = {"drop_path_rate": 0.5}
 # -------------------------------------------------------------------- EMA
 
 EMA = {"EMA": {"decay": 0.5}}
+
+
+def test_half_precision_pixels_train_and_predict(make_config, images):
+    """`output_fp16` is for the hand-over of batches, whatever is computed in."""
+    half = {"NormalizeImage": {"scale": 1 / 255, "order": "", "output_fp16": True}}
+    dataset = {"transform_ops": [{"DecodeImage": {}}, half, {"ToCHWImage": {}}]}
+    config = make_config(epochs=1, train_dataset=dataset, eval_dataset=dataset)
+    trainer = Trainer(config)
+    trainer.fit()
+    (batch, *_) = trainer.loader
+    assert batch.images.dtype == paddle.float32
+    (result,) = infer(config, str(images / "val0.png"))
+    assert len(result["class_ids"]) == CLASSES
 
 
 def test_evaluations_start_at_their_epoch(make_config):
