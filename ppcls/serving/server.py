@@ -1,7 +1,11 @@
 """Running the application: sockets, time limits of connections, and stopping without losses."""
 
 import asyncio
+import contextlib
+import socket
 import threading
+from asyncio.trsock import TransportSocket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -48,6 +52,10 @@ def create_service(
     return Service(repository, settings, metrics, executor)
 
 
+#: Seconds for events of the network that have happened to reach the application.
+_SETTLING = 0.1
+
+
 class Server(uvicorn.Server):
     """A server that stops in two steps.
 
@@ -67,6 +75,36 @@ class Server(uvicorn.Server):
             return
         self.drain()
 
+    async def shutdown(self, sockets: "Optional[list[socket.socket]]" = None) -> None:
+        """Stops accepting, but keeps what the system has connected already.
+
+        Closing a listening socket resets the connections that wait in its queue, and uvicorn closes
+        those whose request it has not read yet; both would look like lost requests to clients.
+        """
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners():
+            # Event loops of Windows have no readers; there the queue is lost.
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_reader(listener.fileno())
+        # Connections that were just accepted get their transports.
+        await asyncio.sleep(_SETTLING)
+        waiting = [c for listener in self._listeners() for c in _accept_all(listener)]
+        for server in self.servers:
+            server.close()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._new_protocol, connection)
+        # Their requests arrive.
+        await asyncio.sleep(_SETTLING)
+        await super().shutdown(sockets)
+
+    def _listeners(self) -> "list[TransportSocket]":
+        return [listener for server in self.servers for listener in server.sockets]
+
+    def _new_protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
     def drain(self) -> None:
         """Begins to stop."""
         self._service.is_draining = True
@@ -78,6 +116,18 @@ class Server(uvicorn.Server):
         timer = threading.Timer(self._drain_delay, stop)
         timer.daemon = True
         timer.start()
+
+
+def _accept_all(listener: TransportSocket) -> "Iterator[socket.socket]":
+    """The connections in the queue of a listening socket."""
+    with listener.dup() as accepting:
+        while True:
+            try:
+                connection, _ = accepting.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            connection.setblocking(False)
+            yield connection
 
 
 def create_server(
@@ -99,6 +149,7 @@ def create_server(
         port=port,
         http=_http_protocol(service.settings.body_timeout),
         ws="none",
+        loop="asyncio",
         log_config=None,
         access_log=False,
         server_header=False,
