@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import inspect
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
@@ -43,13 +44,16 @@ def build_model(spec: "Union[str, Mapping[str, Any]]") -> nn.Layer:
     options = ArchOptions(**{key: value for key, value in kwargs.items() if key in keys})
     kwargs = {key: value for key, value in kwargs.items() if key not in keys}
     is_foreign = name not in ARCHS.names() and name in paddleclas_zoo.names()
-    if is_foreign and options.pretrained is True:
-        # paddleclas knows where its own published weights are.
-        kwargs["pretrained"] = True
-        options = dataclasses.replace(options, pretrained=False)
+    component = ARCHS.get(name)
+    if is_foreign and "pretrained" in inspect.signature(component).parameters:
+        # paddleclas knows where its own published weights are; some of its backbones fetch them
+        # unless they are told not to.
+        kwargs["pretrained"] = options.pretrained is True
+        if options.pretrained is True:
+            options = dataclasses.replace(options, pretrained=False)
     if is_foreign and options.return_patterns:
         kwargs["return_patterns"] = list(options.return_patterns)
-    model = ARCHS.get(name)(**kwargs)
+    model = component(**kwargs)
     if is_foreign:
         _make_constants_float32(model)
     if is_foreign and not hasattr(model, "class_num"):

@@ -1,6 +1,7 @@
 """Backbones of the `paddleclas` package, present and absent."""
 
 import importlib.util
+import inspect
 import logging
 
 import paddle
@@ -94,3 +95,11 @@ def test_backbones_compute_in_float32():
     arch = {"name": "ResNet18", "layer_type": "DiverseBranchBlock", "use_first_short_conv": False}
     model = build_model({**arch, "class_num": 3})
     assert model(paddle.ones([2, 3, 32, 32])).dtype == paddle.float32
+
+
+@needs_paddleclas
+def test_weights_are_not_fetched_unasked():
+    """UniFormers of `paddleclas` fetch theirs unless `pretrained` is false."""
+    with_default = paddleclas_zoo.find("UniFormer_small")
+    assert inspect.signature(with_default).parameters["pretrained"].default is True
+    assert build_model({"name": "UniFormer_small", "class_num": 3}).class_num == 3
