@@ -25,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import json
     import time
 
     from ppcls.config import load_config
@@ -50,12 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     report = export(best, output / "inference", formats=("pir", "onnx"))
     predictions, speeds = _predict(report.folder, data)
 
-    from ppcls.engine.learning_curves import draw_learning_curves
+    from ppcls.engine.learning_curves import LEARNING_CURVES
     from ppcls.inference.contact_sheet import draw_contact_sheet
 
-    history = json.loads((run_folder / "train_results.json").read_text())["history"]
-    curves, sheet = output / "learning_curves.png", output / "predictions.png"
-    draw_learning_curves(history, curves, title="DSNet on handwritten digits")
+    curves, sheet = run_folder / LEARNING_CURVES, output / "predictions.png"
     draw_contact_sheet(predictions, sheet)
     seconds = time.perf_counter() - started
     _print_summary(results, report, speeds, [run_folder, curves, sheet], seconds)

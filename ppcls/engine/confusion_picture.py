@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls.utils.logger import logger
+from ppcls.utils.figure import new_figure
 
 #: Numbers and names are written for at most so many classes; more would not be readable.
 _MOST_NAMED = 40
@@ -13,25 +13,16 @@ _MOST_NAMED = 40
 def draw_confusion_matrix(matrix: np.ndarray, names: "list[str]", path: Path) -> None:
     """Writes a PNG: rows are classes, columns predictions, colours shares of the row.
 
-    Without Matplotlib, which `pip install "logoclas[quickstart]"` brings, a line of the log says
-    that there is no picture.
-
     Args:
         matrix: (C, C) counts.
         names: (C) of the classes.
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        logger.warning(
-            f'{path} is not drawn, it needs Matplotlib: pip install "logoclas[quickstart]"'
-        )
-        return
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = min(4 + 0.35 * len(names), 16)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(side, side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the class")

@@ -15,6 +15,7 @@ from ppcls.engine.environment import Environment
 from ppcls.errors import ConfigError
 from ppcls.loss.base import main_logits
 from ppcls.utils import atomic
+from ppcls.utils.logger import logger
 
 #: Confidence intervals over which the calibration error is taken.
 CALIBRATION_BINS = 15
@@ -130,7 +131,10 @@ def write_report(
     atomic.write_text(folder / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     _write_matrix(folder / MATRIX, matrix, names)
     _write_predictions(folder / PREDICTIONS, predictions, dataset, names)
-    draw_confusion_matrix(matrix, names, folder / MATRIX_PICTURE)
+    try:
+        draw_confusion_matrix(matrix, names, folder / MATRIX_PICTURE)
+    except ConfigError as error:
+        logger.warning(f"{folder / MATRIX_PICTURE} is not drawn: {error}")
     return report
 
 

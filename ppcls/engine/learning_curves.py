@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any, Union
 
-from ppcls.errors import ConfigError
+from ppcls.utils.figure import new_figure
+
+LEARNING_CURVES = "learning_curves.png"
 
 
 def draw_learning_curves(
     history: "list[dict[str, Any]]", path: Union[str, Path], title: str = ""
 ) -> None:
-    """Writes a PNG with loss and top-1 of training and evaluation over the epochs.
+    """Writes a PNG with the loss and the first metric of training and evaluation over the epochs.
 
     Args:
         history: rows as in `train_results.json`.
@@ -17,16 +19,9 @@ def draw_learning_curves(
     Raises:
         ConfigError: Matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            'learning curves need Matplotlib: pip install "logoclas[quickstart]"'
-        ) from error
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "top1")):
+    figure = new_figure(10, 4)
+    names = ["loss", *_metric_names(history)[:1]]
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         for phase, style in (("train", "--"), ("eval", "-")):
             points = [
                 (row["epoch"], row[f"{phase}_{name}"])
@@ -42,3 +37,10 @@ def draw_learning_curves(
     figure.suptitle(title)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def _metric_names(history: "list[dict[str, Any]]") -> "list[str]":
+    """Metrics of the evaluations, in the order of the configuration."""
+    keys = [key for row in history for key in row if key.startswith("eval_")]
+    names = dict.fromkeys(key[len("eval_") :] for key in keys)
+    return [name for name in names if "loss" not in name.lower()]

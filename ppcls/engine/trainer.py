@@ -33,6 +33,7 @@ from ppcls.engine.environment import (
 )
 from ppcls.engine.evaluator import build_evaluator
 from ppcls.engine.history import ScalarWriter, write_history
+from ppcls.engine.learning_curves import LEARNING_CURVES, draw_learning_curves
 from ppcls.engine.memory import peak_memory_mib
 from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.preflight import check_before_training, output_problems
@@ -200,6 +201,11 @@ class Trainer:
         self.loader.close()
         summary = self._summary()
         if self.environment.is_main:
+            try:
+                curves = self.folder / LEARNING_CURVES
+                draw_learning_curves(self.position.history, curves, self.arch_name)
+            except ConfigError as error:
+                logger.info(f"the learning curves are not drawn: {error}")
             logger.info(f"Training finished; checkpoints, history and log are in {self.folder}")
         return summary
 

@@ -1,6 +1,7 @@
 """Options for runs that are restarted, moved to other machines and watched over weeks."""
 
 import json
+import sys
 import time
 
 import pytest
@@ -120,3 +121,22 @@ def test_slow_data_is_noticed_once(make_config, monkeypatch, capsys):  # noqa: F
     trainer.loader.dataset.read = read_slowly
     trainer.fit()
     assert capsys.readouterr().out.count("of the epoch was spent waiting for data") == 1
+
+
+def test_learning_curves_are_drawn(make_config, tmp_path):  # noqa: F811
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    Trainer(make_config(epochs=2)).fit()
+    with Image.open(tmp_path / "run" / "DSNet" / "learning_curves.png") as picture:
+        assert picture.size == (1100, 440)
+
+
+def test_a_run_without_matplotlib_ends_well(make_config, tmp_path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    Trainer(make_config(epochs=1)).fit()
+    shown = capsys.readouterr().out
+    assert "the learning curves are not drawn: pictures need Matplotlib" in shown
+    assert "Training finished" in shown
