@@ -155,7 +155,8 @@ def test_a_file_that_breaks_the_rules_of_onnx_is_refused(model, tmp_path, monkey
     from ppcls.engine import onnx_file
 
     def break_it(graph):
-        graph.node[0].input[0] = "a tensor that nobody makes"
+        node = next(node for node in graph.node if node.input)
+        node.input[0] = "a tensor that nobody makes"
 
     monkeypatch.setattr(onnx_file, "_use_initializers", break_it)
     with pytest.raises(ExportError, match=r"inference\.onnx breaks the rules of ONNX"):
