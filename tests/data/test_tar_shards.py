@@ -226,6 +226,7 @@ class TestFaults:
             (b"no tar file" * 100, "not a whole tar file: "),
             (gzip.compress(b"tar"), "compressed with gzip"),
         ],
+        ids=["empty", "text", "gzip"],  # compressed bytes hold the time: no name for a test
     )
     def test_no_tar_file(self, shards, content, message):
         (shards / "train-000.tar").write_bytes(content)
