@@ -4,7 +4,6 @@ Files are kept in `$LOGOCLAS_HOME/weights`, by default `~/.cache/logoclas/weight
 """
 
 import contextlib
-import hashlib
 import http.client
 import os
 import urllib.error
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from ppcls.arch.pretrained import WeightRecord
 from ppcls.errors import CheckpointError
 from ppcls.utils.cache import cache_folder
+from ppcls.utils.hashing import sha256_of
 from ppcls.utils.logger import logger
 from ppcls.utils.weight_file import read_any
 
@@ -111,15 +111,11 @@ def _check(partial: Path, record: WeightRecord) -> None:
             partial.unlink()
             raise CheckpointError(f"{record.url} is no weight file: {error}") from error
         return
-    digest = hashlib.sha256()
-    with open(partial, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != record.sha256:
+    found = sha256_of(partial)
+    if found != record.sha256:
         partial.unlink()
         raise CheckpointError(
-            f"{record.url} has SHA-256 {digest.hexdigest()}, expected {record.sha256}; "
-            "it was not kept"
+            f"{record.url} has SHA-256 {found}, expected {record.sha256}; it was not kept"
         )
 
 

@@ -1,6 +1,5 @@
 """Converting a published weight file to ours, with a certificate of what was done."""
 
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from ppcls.arch.pretrained import find_record_of_file
 from ppcls.arch.weights import load_weights
 from ppcls.errors import CheckpointError
 from ppcls.utils import atomic
+from ppcls.utils.hashing import sha256_of
 from ppcls.utils.weight_file import read_any
 
-_CHUNK = 1 << 20
 _CHECK_SEED = 0
 
 
@@ -128,15 +127,6 @@ def write_weights(model: nn.Layer, path: Path) -> None:
         buffer = io.BytesIO()
         paddle.save(model.state_dict(), buffer)
         atomic.write_bytes(path, buffer.getvalue())
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _logits(model: nn.Layer, image_size: int) -> np.ndarray:

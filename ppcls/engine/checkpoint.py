@@ -26,6 +26,7 @@ import paddle
 
 from ppcls.errors import CheckpointError
 from ppcls.utils import atomic
+from ppcls.utils.hashing import sha256_of
 from ppcls.utils.logger import logger
 from ppcls.utils.weight_file import read_pickled, read_tensors
 
@@ -207,7 +208,7 @@ def _load_set(prefix: Path) -> Checkpoint:
         path = _with_suffix(prefix, suffix)
         if not path.exists():
             raise CheckpointError(f"checkpoint {prefix} is incomplete: {path} is missing")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        if sha256_of(path) != expected:
             raise CheckpointError(
                 f"checkpoint {prefix} is damaged: the content of {path} is not what was saved"
             )
@@ -253,7 +254,7 @@ def _keep_previous(folder: Path) -> None:
         return
     for suffix, expected in states["files"].items():
         path = _with_suffix(latest, suffix)
-        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        if not path.exists() or sha256_of(path) != expected:
             return
     for suffix in (*states["files"], STATES):
         _link(_with_suffix(latest, suffix), _with_suffix(folder / PREVIOUS, suffix))

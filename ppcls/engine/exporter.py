@@ -39,6 +39,7 @@ from ppcls.inference.model_dir import (
 )
 from ppcls.loss.base import main_logits
 from ppcls.utils import atomic
+from ppcls.utils.hashing import sha256_of
 
 FORMATS = ("pir", "legacy", "onnx", "onnx_fp16")
 OUTPUTS = ("prob", "logits", "topk")
@@ -199,7 +200,7 @@ def _write_report(
     files = {
         path.name: {
             "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": sha256_of(path),
         }
         for path in sorted(folder.iterdir())
     }
