@@ -20,6 +20,7 @@ from ppcls.errors import ConfigError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.model_dir import REPORT, Description
 from ppcls.inference.predictor import Predictor
+from ppcls.utils.figure import new_figure
 from ppcls.utils.logger import logger
 
 _WARM_UP_RUNS = 2
@@ -223,16 +224,10 @@ def draw_speeds(speeds: "list[EngineSpeed]", path: Path) -> None:
     Raises:
         ConfigError: Matplotlib is missing.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(f'{path} needs Matplotlib: pip install "logoclas[quickstart]"') from error
     groups = list(dict.fromkeys((s.model_dir, s.batch, s.threads) for s in speeds))
     names = list(dict.fromkeys((s.engine, s.precision) for s in speeds))
     width = 0.8 / len(names)
-    figure = Figure(figsize=(3 + 1.2 * len(groups), 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3 + 1.2 * len(groups), 4.5)
     axes = figure.subplots()
     for number, name in enumerate(names):
         bars = {

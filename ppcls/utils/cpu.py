@@ -4,8 +4,9 @@ A setting that the user has made, in the environment, is never touched.
 """
 
 import os
-from pathlib import Path
 from typing import Optional
+
+from ppcls.utils.processor import read_cpuinfo
 
 #: Which code path Intel MKL takes on processors that are not Intel's; read at its first use.
 MKL_VARIABLE = "MKL_DEBUG_CPU_TYPE"
@@ -37,10 +38,7 @@ def choose_mkl_path(cpuinfo: str) -> Optional[str]:
 
 def choose_libraries() -> None:
     """Sets `MKL_DEBUG_CPU_TYPE` where it helps; to be called before Paddle is imported."""
-    try:
-        value = choose_mkl_path(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    except OSError:
-        return
+    value = choose_mkl_path(read_cpuinfo())
     if value is not None:
         os.environ.setdefault(MKL_VARIABLE, value)
 

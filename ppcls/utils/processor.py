@@ -1,13 +1,28 @@
-"""What code compiled for this machine's processor depends on."""
+"""What this machine's processor is and can do."""
 
 import platform
 from pathlib import Path
 
 
+def read_cpuinfo() -> str:
+    """The text of Linux's `/proc/cpuinfo`; empty on other systems."""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
 def processor_features() -> str:
     """What `-march=native` depends on; a home folder may be shared by different machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
+    lines = read_cpuinfo().splitlines()
     return next((line for line in lines if line.startswith("flags")), platform.machine())
+
+
+def describe_processor() -> str:
+    """What the processor is called and can do."""
+    lines = dict.fromkeys(
+        line
+        for line in read_cpuinfo().splitlines()
+        if line.startswith(("model name", "flags", "Features"))
+    )
+    return "\n".join(lines) or f"{platform.machine()} {platform.processor()}"

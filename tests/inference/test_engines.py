@@ -121,7 +121,7 @@ def test_the_choice_is_remembered_until_something_changes(
         changed.write(b"\0")
     choice.choose_engine(folder)
     assert len(measured) == 4
-    monkeypatch.setattr(choice, "_processor", lambda: "another")
+    monkeypatch.setattr(choice, "describe_processor", lambda: "another")
     choice.choose_engine(folder)
     assert len(measured) == 5
 

@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import platform
 import time
 from pathlib import Path
 from typing import Any, NamedTuple, Union
@@ -24,7 +23,9 @@ from ppcls.inference.model_dir import (
 )
 from ppcls.utils import atomic
 from ppcls.utils.cache import cache_folder
+from ppcls.utils.hashing import sha256_of
 from ppcls.utils.logger import logger
+from ppcls.utils.processor import describe_processor
 
 #: Largest distance between engines in fp32, relative to the largest output; that of an export.
 TOLERANCE = 1e-4
@@ -128,33 +129,13 @@ def _cache_file(folder: Path, names: "list[str]", settings: "dict[str, Any]") ->
     suffixes = {PROGRAM, LEGACY_PROGRAM, PARAMS, ONNX_OF[settings["precision"]]}
     files = sorted(path for suffix in suffixes if (path := find_file(folder, suffix)))
     key = {
-        "files": {path.name: _sha256(path) for path in files},
+        "files": {path.name: sha256_of(path) for path in files},
         "versions": {name: _versions(name) for name in names},
-        "processor": _processor(),
+        "processor": describe_processor(),
         **settings,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return cache_folder() / "engines" / f"{digest[:32]}.json"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _processor() -> str:
-    """What the processor is called and can do."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    lines = dict.fromkeys(
-        line for line in text.splitlines() if line.startswith(("model name", "flags", "Features"))
-    )
-    return "\n".join(lines)
 
 
 def _measure(
