@@ -92,3 +92,17 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY.PATH=VALUE",
         help="override a value, e.g. -o Global.epochs=10; repeatable",
     )
+
+
+def whole_number(text: str) -> int:
+    """The type of arguments that count something."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, received {text}")
+    return int(text)
+
+
+def positive_number(text: str) -> int:
+    """The type of arguments that count something of which there must be one."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, received {text}")
+    return int(text)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppcls.commands import positive_number
+
 if TYPE_CHECKING:
     from ppcls.inference.benchmark import EngineSpeed, PreprocessingSpeed
 
@@ -27,30 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of each engine that has it (fp32)",
     )
     parser.add_argument(
-        "--batch", nargs="+", type=_positive, default=[1, 8], help="batch sizes (1 8)"
+        "--batch", nargs="+", type=positive_number, default=[1, 8], help="batch sizes (1 8)"
     )
     parser.add_argument(
-        "--threads", nargs="+", type=_positive, default=[1], help="CPU threads of one run (1)"
+        "--threads", nargs="+", type=positive_number, default=[1], help="CPU threads of one run (1)"
     )
-    parser.add_argument("--rounds", type=_positive, default=30, help="timed runs of each (30)")
+    parser.add_argument(
+        "--rounds", type=positive_number, default=30, help="timed runs of each (30)"
+    )
     parser.add_argument(
         "--images", type=Path, help="image or folder for preprocessing (default: made-up photos)"
     )
     parser.add_argument(
         "--memory",
-        type=_positive,
+        type=positive_number,
         metavar="N",
         help="also predict N images of mixed sizes and print the memory that it takes",
     )
     parser.add_argument("--csv", type=Path, help="also write the numbers to this file")
     parser.add_argument("--png", type=Path, help="also draw the latencies to this file")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, received {text}")
-    return value
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls.commands import add_config_arguments
+from ppcls.commands import add_config_arguments, positive_number, whole_number
 
 if TYPE_CHECKING:
     from ppcls.data.benchmark import LoaderCost, OperatorCost
@@ -17,27 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("Train", "Eval"), default="Train")
     parser.add_argument(
         "--workers",
-        type=_whole,
+        type=whole_number,
         nargs="+",
         default=[0, 1, 2],
         metavar="N",
         help="numbers of worker processes to measure (0 1 2)",
     )
-    parser.add_argument("--batches", type=_positive, default=4, help="of each measurement (4)")
+    parser.add_argument(
+        "--batches", type=positive_number, default=4, help="of each measurement (4)"
+    )
     parser.add_argument("--csv", type=Path, help="also write the numbers to this file")
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, received {text}")
-    return value
-
-
-def _positive(text: str) -> int:
-    if _whole(text) == 0:
-        raise argparse.ArgumentTypeError("must be 1 or more, received 0")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -107,7 +96,6 @@ def format_loaders(loaders: "list[LoaderCost]") -> str:
 
 
 def _write_csv(path: Path, tables: "list[list[OperatorCost]]", loaders: "list[LoaderCost]") -> None:
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ppcls.commands import add_config_arguments
-from ppcls.commands.prepare_dataset import cpu_count, print_any_name, whole_number
+from ppcls.commands import add_config_arguments, whole_number
+from ppcls.commands.prepare_dataset import cpu_count, print_any_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

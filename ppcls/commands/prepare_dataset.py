@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppcls.commands import whole_number
+
 if TYPE_CHECKING:
     from ppcls.data.prepare import ListOptions, Prepared
 
@@ -79,13 +81,6 @@ def _share(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, received {text}")
     return value
-
-
-def whole_number(text: str) -> int:
-    """The type of arguments that count something."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, received {text}")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
