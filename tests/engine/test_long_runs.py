@@ -9,14 +9,10 @@ import pytest
 from ppcls.engine.checkpoint import delete_old_epochs
 from ppcls.engine.trainer import Trainer
 from ppcls.errors import ConfigError
-from tests.engine.test_training_options import (  # noqa: F401 (fixtures)
-    images,
-    make_config,
-    weights,
-)
+from tests.engine.test_training_options import weights
 
 
-def test_auto_starts_anew_and_resumes(make_config, tmp_path):  # noqa: F811
+def test_auto_starts_anew_and_resumes(make_config, tmp_path):
     """The same command, run again after more epochs were asked for, goes on where it stopped."""
     straight = {"epochs": 3, "output_dir": str(tmp_path / "straight")}
     Trainer(make_config(checkpoints="auto", **straight)).fit()
@@ -31,7 +27,7 @@ def test_auto_starts_anew_and_resumes(make_config, tmp_path):  # noqa: F811
     assert before == (tmp_path / "straight" / "DSNet" / "latest.pdparams").read_bytes()
 
 
-def test_auto_uses_the_set_before_a_lost_latest(make_config, tmp_path):  # noqa: F811
+def test_auto_uses_the_set_before_a_lost_latest(make_config, tmp_path):
     config = make_config(checkpoints="auto", epochs=2)
     Trainer(config).fit()
     folder = tmp_path / "run" / "DSNet"
@@ -39,7 +35,7 @@ def test_auto_uses_the_set_before_a_lost_latest(make_config, tmp_path):  # noqa:
     assert Trainer(config).position.epoch == 1
 
 
-def test_only_the_newest_epochs_are_kept(make_config, tmp_path):  # noqa: F811
+def test_only_the_newest_epochs_are_kept(make_config, tmp_path):
     config = make_config(epochs=4, keep_last=2, sections={"EMA": {"decay": 0.9}})
     Trainer(config).fit()
     names = {path.name for path in (tmp_path / "run" / "DSNet").glob("epoch_*")}
@@ -61,7 +57,7 @@ def scaled(**lr):
     return {"Optimizer": {"name": "Momentum", "lr": {**base, **lr}}}
 
 
-def test_rates_follow_the_batch(make_config):  # noqa: F811
+def test_rates_follow_the_batch(make_config):
     """Two accumulated batches of 8 images, for a recipe made for 64: a quarter of the rates."""
     plain = Trainer(make_config(update_freq=2, sections=scaled(base_batch_size=64)))
     sections = scaled(base_batch_size=64, auto_scale=True)
@@ -77,12 +73,12 @@ def test_rates_follow_the_batch(make_config):  # noqa: F811
     assert trainer.optimizer.get_lr() == pytest.approx(trainer.schedule.get_lr())
 
 
-def test_rates_cannot_follow_an_unknown_batch(make_config):  # noqa: F811
+def test_rates_cannot_follow_an_unknown_batch(make_config):
     with pytest.raises(ConfigError, match="base_batch_size"):
         Trainer(make_config(sections=scaled(auto_scale=True)))
 
 
-def test_profile_of_a_run_that_goes_on(make_config, tmp_path):  # noqa: F811
+def test_profile_of_a_run_that_goes_on(make_config, tmp_path):
     config = make_config(batch_size=2, epochs=1)
     Trainer(config, profile_steps=3).fit()
     folder = tmp_path / "run" / "DSNet"
@@ -95,12 +91,12 @@ def test_profile_of_a_run_that_goes_on(make_config, tmp_path):  # noqa: F811
     assert "slowest operators" in (folder / "train.log").read_text()
 
 
-def test_profile_of_a_run_too_short(make_config, capsys):  # noqa: F811
+def test_profile_of_a_run_too_short(make_config, capsys):
     Trainer(make_config(batch_size=8, epochs=1), profile_steps=3).fit()
     assert "no profile: the run had only 2 iterations" in capsys.readouterr().out
 
 
-def test_history_tells_cost_and_memory(make_config, tmp_path):  # noqa: F811
+def test_history_tells_cost_and_memory(make_config, tmp_path):
     Trainer(make_config(epochs=1)).fit()
     (row,) = json.loads((tmp_path / "run" / "DSNet" / "train_results.json").read_text())["history"]
     assert 100 < row["peak_memory_mib"] < 20_000
@@ -108,7 +104,7 @@ def test_history_tells_cost_and_memory(make_config, tmp_path):  # noqa: F811
     assert row["images_per_second"] > 0
 
 
-def test_slow_data_is_noticed_once(make_config, monkeypatch, capsys):  # noqa: F811
+def test_slow_data_is_noticed_once(make_config, monkeypatch, capsys):
     """An operator that takes most of the time, in epochs that count as long enough to judge."""
     monkeypatch.setattr("ppcls.engine.trainer._SECONDS_TO_JUDGE_DATA", 0.0)
     trainer = Trainer(make_config(epochs=2))
@@ -123,7 +119,7 @@ def test_slow_data_is_noticed_once(make_config, monkeypatch, capsys):  # noqa: F
     assert capsys.readouterr().out.count("of the epoch was spent waiting for data") == 1
 
 
-def test_learning_curves_are_drawn(make_config, tmp_path):  # noqa: F811
+def test_learning_curves_are_drawn(make_config, tmp_path):
     pytest.importorskip("matplotlib")
     from PIL import Image
 
@@ -132,7 +128,7 @@ def test_learning_curves_are_drawn(make_config, tmp_path):  # noqa: F811
         assert picture.size == (1100, 440)
 
 
-def test_a_run_without_matplotlib_ends_well(make_config, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_a_run_without_matplotlib_ends_well(make_config, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from PIL import Image
 
 from ppcls.arch import build_model
 from ppcls.commands import main
-from ppcls.config.check import check_config
 from ppcls.engine.checkpoint import as_arrays, load_checkpoint
 from ppcls.engine.deployment import infer
 from ppcls.engine.evaluation import evaluate
@@ -21,91 +19,10 @@ from ppcls.errors import CheckpointError, ConfigError, DataError, TrainingError
 from ppcls.loss import CombinedLoss
 from ppcls.utils.signals import Interrupted
 from ppcls.utils.weight_file import read_tensors
-
-CLASSES = 4
-ARCH = {
-    "name": "DSNet",
-    "class_num": CLASSES,
-    "embed_dim": [8, 16, 24, 32],
-    "depth": [1, 1, 1, 1],
-    "num_heads": [1, 2, 3, 4],
-    "downsamples": [4, 2, 1, 1],
-    "drop_path_rate": 0.0,
-}
-MOMENTUM = {
-    "name": "Momentum",
-    "momentum": 0.9,
-    "lr": {"name": "Cosine", "learning_rate": 0.05},
-}
-
+from tests.engine.conftest import CLASSES, MOMENTUM
 
 #: With the initial statistics of batch norms, which frozen ones are, activations are large.
 SLOW = {"Optimizer": {**MOMENTUM, "lr": {"name": "ConstLR", "learning_rate": 1e-5}}}
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """16 training and 6 validation pictures of 32x32 random pixels, a mean colour per class."""
-    folder = tmp_path_factory.mktemp("images")
-    random = np.random.RandomState(0)
-    for split, count in (("train", 16), ("val", 6)):
-        lines = []
-        for index in range(count):
-            label = index % CLASSES
-            pixels = random.randint(0, 64, (32, 32, 3)) + 48 * label
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{split}{index}.png")
-            lines.append(f"{split}{index}.png {label}\n")
-        (folder / f"{split}_list.txt").write_text("".join(lines))
-    return folder
-
-
-@pytest.fixture
-def make_config(images, tmp_path):
-    """Makes a checked configuration; keyword arguments replace keys of `Global`."""
-
-    def make(batch_size=8, sections=(), train_dataset=(), eval_dataset=(), arch=(), **options):
-        transforms = [
-            {"DecodeImage": {}},
-            {"NormalizeImage": {"scale": 1 / 255, "order": ""}},
-            {"ToCHWImage": {}},
-        ]
-
-        def split(name, batch_size, dataset=()):
-            return {
-                "dataset": {
-                    "name": "ImageNetDataset",
-                    "image_root": str(images),
-                    "cls_label_path": str(images / f"{name}_list.txt"),
-                    "transform_ops": transforms,
-                    **dict(dataset),
-                },
-                "sampler": {"name": "DistributedBatchSampler", "batch_size": batch_size},
-                "loader": {"num_workers": 0},
-            }
-
-        config = {
-            "Global": {
-                "device": "cpu",
-                "epochs": 2,
-                "output_dir": str(tmp_path / "run"),
-                "image_shape": [3, 32, 32],
-                **options,
-            },
-            "Arch": {**ARCH, **dict(arch)},
-            "Loss": {"Train": [{"CELoss": {}}], "Eval": [{"CELoss": {}}]},
-            "Optimizer": MOMENTUM,
-            "DataLoader": {
-                "Train": split("train", batch_size, train_dataset),
-                "Eval": split("val", 4, eval_dataset),
-            },
-            "Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]},
-            **dict(sections),
-        }
-        checked, faults = check_config(config)
-        assert not faults
-        return checked
-
-    return make
 
 
 def weights(folder, suffix=".pdparams", name="latest"):
