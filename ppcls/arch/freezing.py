@@ -1,12 +1,12 @@
 """Parts of a model that training leaves as they are."""
 
-import fnmatch
 from collections.abc import Sequence
 from typing import Any
 
 from paddle import nn
 
 from ppcls.errors import ConfigError, did_you_mean
+from ppcls.utils.layer_names import is_within, outermost
 from ppcls.utils.logger import logger
 
 
@@ -26,13 +26,13 @@ def freeze(model: nn.Layer, patterns: Sequence[str]) -> None:
     parameters = dict(model.named_parameters())
     frozen: set[str] = set()
     for pattern in patterns:
-        found = {name for name in (*layers, *parameters) if _is_within(name, pattern)}
+        found = {name for name in (*layers, *parameters) if is_within(name, pattern)}
         if not found:
-            names = [name.partition(".")[0] for name in (*layers, *parameters)]
+            names = outermost([*layers, *parameters])
             raise ConfigError(
                 f"Arch.freeze: no layer or parameter of {type(model).__name__} is called "
                 f"'{pattern}'{did_you_mean(pattern, names)}; its parts are "
-                f"{', '.join(dict.fromkeys(names))}"
+                f"{', '.join(names)}"
             )
         frozen |= found
     _freeze(layers, parameters, frozen)
@@ -55,7 +55,7 @@ def freeze_all_but_head(model: nn.Layer) -> None:
     frozen = {
         name
         for name in (*layers, *parameters)
-        if not any(_is_within(name, head) or _is_within(head, name) for head in heads)
+        if not any(is_within(name, head) or is_within(head, name) for head in heads)
     }
     _freeze(layers, parameters, frozen)
 
@@ -78,9 +78,3 @@ def _freeze(
 def _stay_in_evaluation(layer: nn.Layer, inputs: Any) -> None:
     # Before each call, because `train()` of the model reaches every layer of it.
     layer.training = False
-
-
-def _is_within(name: str, pattern: str) -> bool:
-    """Whether a dotted name, or something it is in, matches a shell pattern, level by level."""
-    names, patterns = name.split("."), pattern.split(".")
-    return len(names) >= len(patterns) and all(map(fnmatch.fnmatchcase, names, patterns))

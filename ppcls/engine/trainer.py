@@ -148,6 +148,7 @@ class Trainer:
             steps_per_epoch=self.steps_per_epoch,
             loss=self.loss,
             batch_size=self._images_per_step(),
+            image_shape=options.image_shape,
         )
         if self.schedule.needs_evaluation and not options.eval_during_train:
             raise ConfigError(

@@ -1,6 +1,6 @@
 """From the `Optimizer` section to an optimizer and its schedule."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Optional
 
@@ -8,6 +8,7 @@ import paddle
 from paddle.nn.clip import ClipGradBase
 
 from ppcls.errors import ConfigError
+from ppcls.optimizer.groups import assign_groups, layer_rates, log_groups, scale_rates
 from ppcls.optimizer.options import OptimizerOptions, ScheduleOptions
 from ppcls.optimizer.schedule import Schedule
 from ppcls.optimizer.weight_decay import WeightDecay, exempt_parameters
@@ -22,6 +23,7 @@ def build_optimizer(
     steps_per_epoch: int,
     loss: Optional[paddle.nn.Layer] = None,
     batch_size: Optional[int] = None,
+    image_shape: Optional[Sequence[int]] = None,
 ) -> "tuple[paddle.optimizer.Optimizer, Schedule]":
     """The optimizer of the parameters of `model` that are not frozen, and its learning rate.
 
@@ -32,6 +34,7 @@ def build_optimizer(
         steps_per_epoch: optimizer steps per epoch; the schedule's `step()` is called after each.
         loss: has parameters to be trained too.
         batch_size: images per optimizer step, of all processes; `lr.auto_scale` needs it.
+        image_shape: (C, H, W) of an image that the model takes; `layer_decay` needs it.
 
     Raises:
         ConfigError: keys contradict each other.
@@ -46,11 +49,36 @@ def build_optimizer(
     optimizer = OPTIMIZERS.get(name)(
         parameters=trained,
         learning_rate=schedule,
-        decay=WeightDecay(options.weight_decay, exempt_parameters(model, options)),
+        decay=_treat_apart(model, options, image_shape),
         grad_clip=_grad_clip(options),
         **own,
     )
     return optimizer, schedule
+
+
+def _treat_apart(
+    model: paddle.nn.Layer, options: OptimizerOptions, image_shape: Optional[Sequence[int]]
+) -> WeightDecay:
+    """Scales the rates of parameters by `layer_decay` and `groups`; returns how all decay."""
+    exempt = exempt_parameters(model, options)
+    if options.layer_decay is None and not options.groups:
+        return WeightDecay(options.weight_decay, exempt)
+    parameters = {n: p.name for n, p in model.named_parameters() if not p.stop_gradient}
+    rates = dict.fromkeys(parameters, 1.0)
+    if options.layer_decay is not None:
+        rates.update(layer_rates(model, options.layer_decay, image_shape))
+    own = {}
+    for name, group in assign_groups(model, options.groups or ()).items():
+        rates[name] *= group.lr_mult
+        if group.weight_decay is not None:
+            own[parameters[name]] = group.weight_decay
+    scale_rates(model, rates)
+    decay = WeightDecay(options.weight_decay, exempt, own)
+    # A `regularizer` is not a number, and is the optimizer's own.
+    has_strength = options.weight_decay is not None or own
+    strengths = {n: decay.strength_of(key) for n, key in parameters.items()} if has_strength else {}
+    log_groups(rates, strengths)
+    return decay
 
 
 def _split(arguments: "dict[str, Any]", shared: type) -> "tuple[Any, dict[str, Any]]":

@@ -18,7 +18,7 @@ from paddle.optimizer.lr import LRScheduler
 
 from ppcls.config.types import NonNegativeFloat, Range
 from ppcls.optimizer.options import Regularizer
-from ppcls.optimizer.weight_decay import WeightDecay
+from ppcls.optimizer.weight_decay import AdamWByParameter, LambByParameter, WeightDecay
 from ppcls.registry import OPTIMIZERS
 
 BelowOne = Annotated[float, Range(0, 1, open_high=True)]
@@ -136,17 +136,19 @@ def AdamW(
 
     w *= 1 - lr * weight_decay before each step of Adam; without `weight_decay` there is none.
     """
-    return paddle.optimizer.AdamW(
-        learning_rate=learning_rate,
-        beta1=beta1,
-        beta2=beta2,
-        epsilon=epsilon,
-        parameters=parameters,
-        weight_decay=decay.strength or 0.0,
-        apply_decay_param_fun=decay.applies_to,
-        grad_clip=grad_clip,
-        multi_precision=multi_precision,
-    )
+    arguments = {
+        "learning_rate": learning_rate,
+        "beta1": beta1,
+        "beta2": beta2,
+        "epsilon": epsilon,
+        "parameters": parameters,
+        "apply_decay_param_fun": decay.applies_to,
+        "grad_clip": grad_clip,
+        "multi_precision": multi_precision,
+    }
+    if decay.own:
+        return AdamWByParameter(decay, **arguments)
+    return paddle.optimizer.AdamW(weight_decay=decay.strength or 0.0, **arguments)
 
 
 @OPTIMIZERS.register()
@@ -165,14 +167,16 @@ def Lamb(
     Adam's direction plus weight_decay * w, rescaled to the norm of w; parameters that do not decay
     are not rescaled.
     """
-    return paddle.optimizer.Lamb(
-        learning_rate=learning_rate,
-        lamb_weight_decay=decay.strength or 0.0,
-        beta1=beta1,
-        beta2=beta2,
-        epsilon=epsilon,
-        parameters=parameters,
-        grad_clip=grad_clip,
-        exclude_from_weight_decay_fn=lambda parameter: not decay.applies_to(parameter.name),
-        multi_precision=multi_precision,
-    )
+    arguments = {
+        "learning_rate": learning_rate,
+        "beta1": beta1,
+        "beta2": beta2,
+        "epsilon": epsilon,
+        "parameters": parameters,
+        "grad_clip": grad_clip,
+        "exclude_from_weight_decay_fn": lambda parameter: not decay.applies_to(parameter.name),
+        "multi_precision": multi_precision,
+    }
+    if decay.own:
+        return LambByParameter(decay, **arguments)
+    return paddle.optimizer.Lamb(lamb_weight_decay=decay.strength or 0.0, **arguments)

@@ -1,14 +1,32 @@
 """The keys that all optimizers, and all schedules, share; `build_optimizer` handles them."""
 
 from dataclasses import dataclass
-from typing import Literal, Optional
+from typing import Annotated, Literal, Optional
 
-from ppcls.config.types import Component, NonNegativeFloat, PositiveFloat, PositiveInt
+from ppcls.config.types import (
+    Component,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+)
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that are trained at a rate, or decay with a strength, of their own."""
+
+    #: Names of layers or parameters with all below them; `blocks?.0`, `*norm*` are patterns.
+    names: list[str]
+    #: Their learning rate is that of the schedule times this (and times that of `layer_decay`).
+    lr_mult: NonNegativeFloat = 1.0
+    #: In place of `Optimizer.weight_decay`; parameters that do not decay stay so.
+    weight_decay: Optional[NonNegativeFloat] = None
 
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """Schedule, weight decay and gradient clipping."""
+    """Schedule, weight decay, gradient clipping, and what holds for some parameters only."""
 
     lr: Component("lr")
     #: Strength of the weight decay; what it does is the optimizer's matter.
@@ -21,6 +39,11 @@ class OptimizerOptions:
     clip_norm: Optional[PositiveFloat] = None
     #: Scale all gradients together down to this norm.
     clip_grad: Optional[PositiveFloat] = None
+    #: The learning rate of a layer is this factor times that of the layer after it; what a layer
+    #: is says `ppcls.optimizer.layer_depth`. The last, the classifier, has the schedule's rate.
+    layer_decay: Optional[Annotated[float, Range(0, 1, open_low=True)]] = None
+    #: A parameter belongs to the first group that names it.
+    groups: Optional[list[ParameterGroup]] = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Which parameters decay, and decay that is added to the gradient."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 import paddle
@@ -17,14 +18,20 @@ class WeightDecay:
     Attributes:
         strength: `weight_decay`; None when not set.
         exempt: names (`parameter.name`) of the parameters that do not decay.
+        own: strengths of single parameters, by those names, in place of `strength`.
     """
 
     strength: Optional[float]
     exempt: "frozenset[str]"
+    own: "Mapping[str, float]" = field(default_factory=dict)
 
     def applies_to(self, name: str) -> bool:
         """Whether the parameter called `name` decays; a master copy follows its parameter."""
-        return name.partition("_fp32_master")[0] not in self.exempt
+        return _plain(name) not in self.exempt
+
+    def strength_of(self, name: str) -> float:
+        """How strongly the parameter called `name` decays."""
+        return self.own.get(_plain(name), self.strength or 0.0) if self.applies_to(name) else 0.0
 
     def in_gradient(
         self, regularizer: "Optional[dict[str, Any]]"
@@ -35,38 +42,91 @@ class WeightDecay:
             ConfigError: both are set.
         """
         if regularizer is None:
-            if not self.strength:
-                return None
-            term: WeightDecayRegularizer = L2Decay(self.strength)
+            decay, kind = self, L2Decay
         else:
             if self.strength is not None:
                 raise ConfigError(
                     "Optimizer.weight_decay and Optimizer.regularizer both set a decay; keep one"
                 )
+            if self.own:
+                raise ConfigError(
+                    "Optimizer.groups with a weight_decay of their own need "
+                    "Optimizer.weight_decay in place of Optimizer.regularizer"
+                )
             options = Regularizer(**regularizer)
-            term = {"L1": L1Decay, "L2": L2Decay}[options.name](options.coeff)
+            decay = replace(self, strength=options.coeff)
+            kind = {"L1": L1Decay, "L2": L2Decay}[options.name]
+        if decay.own or (decay.exempt and decay.strength):
+            return SelectiveDecay(kind, decay)
         # Momentum has a fused kernel for a plain L2Decay.
-        return SelectiveDecay(term, self) if self.exempt else term
+        return kind(decay.strength) if decay.strength else None
 
 
 class SelectiveDecay(WeightDecayRegularizer):
-    """The term of another regularizer for the parameters that decay, zero for the others.
+    """The term of another kind of regularizer, for each parameter with its own strength.
 
     Paddle's parameter groups would do the same but clip the gradients of each group on their own.
+
+    Args:
+        kind: `L1Decay` or `L2Decay`.
+        decay: strengths.
     """
 
-    def __init__(self, term: WeightDecayRegularizer, decay: WeightDecay):
+    def __init__(self, kind: "type[WeightDecayRegularizer]", decay: WeightDecay):
         super().__init__()
-        self.term = term
+        self.kind = kind
         self.decay = decay
 
     def __call__(self, param: paddle.Tensor, grad: paddle.Tensor, block: Any) -> paddle.Tensor:
-        if self.decay.applies_to(param.name):
-            return self.term(param, grad, block)
+        strength = self.decay.strength_of(param.name)
+        if strength:
+            return self.kind(strength)(param, grad, block)
         return paddle.zeros_like(grad)
 
     def __str__(self) -> str:
-        return f"{self.term}, except for {len(self.decay.exempt)} parameters"
+        others = len(self.decay.exempt) + len(self.decay.own)
+        return f"{self.kind.__name__}, {self.decay.strength} except for {others} parameters"
+
+
+class AdamWByParameter(paddle.optimizer.AdamW):
+    """AdamW whose decay has a strength for each parameter.
+
+    Args:
+        decay: strengths.
+        arguments: those of AdamW, less `weight_decay`.
+    """
+
+    def __init__(self, decay: WeightDecay, **arguments: Any):
+        super().__init__(weight_decay=0.0, **arguments)
+        self._decay = decay
+
+    def _append_optimize_op(self, block: Any, param_and_grad: Any) -> None:
+        # Paddle keeps one strength, which it reads here.
+        self._weight_decay = self._decay.strength_of(param_and_grad[0].name)
+        return super()._append_optimize_op(block, param_and_grad)
+
+
+class LambByParameter(paddle.optimizer.Lamb):
+    """Lamb whose decay has a strength for each parameter.
+
+    Args:
+        decay: strengths.
+        arguments: those of Lamb, less `lamb_weight_decay`.
+    """
+
+    def __init__(self, decay: WeightDecay, **arguments: Any):
+        super().__init__(lamb_weight_decay=0.0, **arguments)
+        self._decay = decay
+
+    def _append_optimize_op(self, block: Any, param_and_grad: Any) -> None:
+        # Paddle keeps one strength, which it reads here.
+        self._lamb_weight_decay = self._decay.strength_of(param_and_grad[0].name)
+        return super()._append_optimize_op(block, param_and_grad)
+
+
+def _plain(name: str) -> str:
+    """The name of the parameter that a master copy called `name` is of."""
+    return name.partition("_fp32_master")[0]
 
 
 def exempt_parameters(model: paddle.nn.Layer, options: OptimizerOptions) -> "frozenset[str]":

@@ -9,7 +9,7 @@ import pytest
 from ppcls.engine.checkpoint import delete_old_epochs
 from ppcls.engine.trainer import Trainer
 from ppcls.errors import ConfigError
-from tests.engine.test_training_options import weights
+from tests.engine.test_training_options import assert_equal, weights
 
 
 def test_auto_starts_anew_and_resumes(make_config, tmp_path):
@@ -76,6 +76,21 @@ def test_rates_follow_the_batch(make_config):
 def test_rates_cannot_follow_an_unknown_batch(make_config):
     with pytest.raises(ConfigError, match="base_batch_size"):
         Trainer(make_config(sections=scaled(auto_scale=True)))
+
+
+def test_layer_decay_and_groups_resume_exactly(make_config, tmp_path):
+    groups = [{"names": ["head"], "lr_mult": 5.0, "weight_decay": 0.1}]
+    lr = {"name": "Cosine", "learning_rate": 0.001}
+    optimizer = {"name": "AdamW", "lr": lr, "layer_decay": 0.7, "groups": groups}
+    options = {"sections": {"Optimizer": {**optimizer, "weight_decay": 0.05}}, "epochs": 2}
+    Trainer(make_config(**options, output_dir=str(tmp_path / "whole"))).fit()
+    log = (tmp_path / "whole" / "DSNet" / "train.log").read_text()
+    assert "learning rate x 5, weight decay 0.1: 2 parameters (head.weight, head.bias)" in log
+    assert "learning rate x 0.057648, weight decay 0.05: 2 parameters (patch_embed1.proj)" in log
+
+    prefix = str(tmp_path / "whole" / "DSNet" / "epoch_1")
+    Trainer(make_config(**options, output_dir=str(tmp_path / "two"), checkpoints=prefix)).fit()
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "two"))
 
 
 def test_profile_of_a_run_that_goes_on(make_config, tmp_path):
