@@ -30,6 +30,11 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 ACTIVATIONS = {"softmax": softmax, "sigmoid": sigmoid}
 
 
+def topk_spec(activation: str, topk: int) -> "dict[str, Any]":
+    """The postprocess, as in YAML, that gives the `topk` most probable classes."""
+    return {"name": "MultiLabelTopk" if activation == "sigmoid" else "Topk", "topk": topk}
+
+
 def read_label_names(path: Union[str, Path], delimiter: str = " ") -> "dict[int, str]":
     """Reads a label map, one `id<delimiter>name` a line.
 

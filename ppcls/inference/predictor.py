@@ -11,7 +11,7 @@ from ppcls.errors import ConfigError, DataError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.image_source import Image, NamedImage, expand, read_image
 from ppcls.inference.model_dir import Description
-from ppcls.inference.postprocess import ACTIVATIONS
+from ppcls.inference.postprocess import ACTIVATIONS, topk_spec
 from ppcls.registry import POSTPROCESSES
 
 
@@ -140,8 +140,7 @@ class Predictor(PredictionPipeline):
         self.description = description
         postprocess = dict(description.postprocess)
         if topk is not None:
-            is_multi_label = description.activation == "sigmoid"
-            postprocess = {"name": "MultiLabelTopk" if is_multi_label else "Topk", "topk": topk}
+            postprocess = topk_spec(description.activation, topk)
             exported = description.postprocess.get("topk")
             if description.output == "topk" and topk > exported:
                 raise ConfigError(

@@ -11,7 +11,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ppcls.serving.errors import BadRequest, Unprocessable
 from ppcls.serving.openapi import describe_body
-from ppcls.serving.service import Service, parse_message, parse_topk
+from ppcls.serving.service import Service, parse_message
+from ppcls.serving.topk import parse_topk
 
 PATH = "/image-classification"
 

@@ -47,10 +47,11 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 def check_pixels(data: bytes, limit: int) -> None:
     """Refuses an image by what its header says, before anything is decoded.
 
-    What has no readable header passes: decoding says what is wrong with it.
+    What has no readable header passes, except JPEG: decoding says what is wrong with it.
 
     Raises:
         TooLarge: it has more than `limit` pixels.
+        Unprocessable: a JPEG file does not say how large it is.
     """
     size = _size(data)
     if size is not None and size[0] * size[1] > limit:
@@ -61,8 +62,11 @@ def check_pixels(data: bytes, limit: int) -> None:
 
 
 def _size(data: bytes) -> "Optional[tuple[int, int]]":
-    size = jpeg_size(data) if data.startswith(b"\xff\xd8\xff") else None
-    if size is not None:
+    if data.startswith(b"\xff\xd8\xff"):
+        size = jpeg_size(data)
+        if size is None:
+            # Pillow would look for a header byte by byte, seconds for some megabytes.
+            raise Unprocessable("the JPEG file has no frame header, which says how large it is")
         return size
     try:
         with Image.open(io.BytesIO(data)) as header:

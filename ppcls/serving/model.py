@@ -11,12 +11,12 @@ import numpy as np
 
 from ppcls.errors import DataError
 from ppcls.inference import Predictor
-from ppcls.registry import POSTPROCESSES
 from ppcls.serving.batcher import DynamicBatcher
 from ppcls.serving.errors import DeadlineExceeded, Unprocessable
 from ppcls.serving.images import check_pixels
 from ppcls.serving.metrics import Metrics
 from ppcls.serving.settings import Settings
+from ppcls.serving.topk import choose_classes
 
 
 class ServedModel:
@@ -98,12 +98,7 @@ class ServedModel:
 
         Without `topk`, as the exported postprocess chooses.
         """
-        postprocess = self._predictor.postprocess
-        if topk is not None:
-            name = "MultiLabelTopk" if self.activation == "sigmoid" else "Topk"
-            postprocess = POSTPROCESSES.build({"name": name, "topk": topk})
-            postprocess.set_label_names(self.label_names)
-        return postprocess(probabilities)
+        return choose_classes(self._predictor.postprocess, probabilities, topk)
 
     def label(self, class_id: int) -> str:
         """The name of a class, or its number."""

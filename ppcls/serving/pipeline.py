@@ -1,18 +1,13 @@
-"""`POST /<name>/prediction`: the HTTP form of Paddle Serving's pipelines.
-
-The request pairs `key` with `value`. Each value is the base64 of an image, whatever its key is
-called, as in PaddleClas's services; the key `topk` asks for more than the most probable class. The
-answer's values are texts of Python lists: of a label per image, or of `topk` labels per image.
-"""
+"""`POST /<name>/prediction`: the HTTP form of Paddle Serving's pipelines (see `pipeline_form`)."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from ppcls.serving.errors import Unprocessable
 from ppcls.serving.openapi import describe_body
-from ppcls.serving.service import Service, parse_message, parse_topk
+from ppcls.serving.pipeline_form import read_pairs, write_answer
+from ppcls.serving.service import Service, parse_message
 
 SUFFIX = "/prediction"
 
@@ -49,32 +44,16 @@ def create_router(service: Service) -> APIRouter:
             timeout = service.timeout(request)
             body = await service.read_body(request)
             message = await service.in_thread(parse_message, PipelineRequest, body)
-            pairs = _pairs(message)
-            topk = parse_topk(pairs.pop("topk", None))
-            if not pairs:
-                raise Unprocessable("value: there is no image")
-            images = [await service.image_from_text(text, timeout) for text in pairs.values()]
+            texts, topk = read_pairs(message.key, message.value)
+            images = [await service.image_from_text(text, timeout) for text in texts]
             results = served.results(await served.predict(images, timeout), topk or 1)
-            has_names = bool(served.label_names)
-        labels = [result["label_names" if has_names else "class_ids"] for result in results]
-        scores = [result["scores"] for result in results]
-        if topk is None:
-            labels, scores = ([row[0] for row in rows] for rows in (labels, scores))
+        answer = write_answer(results, topk)
         return {
             "err_no": 0,
             "err_msg": "",
-            "key": ["label", "prob"],
-            "value": [str(labels), str(scores)],
+            "key": list(answer),
+            "value": list(answer.values()),
             "tensors": [],
         }
 
     return router
-
-
-def _pairs(message: PipelineRequest) -> "dict[str, str]":
-    if len(message.key) != len(message.value):
-        raise Unprocessable(f"{len(message.key)} keys, but {len(message.value)} values")
-    pairs = dict(zip(message.key, message.value))
-    if len(pairs) < len(message.key):
-        raise Unprocessable("key: every key must be another one")
-    return pairs

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -113,19 +113,6 @@ def parse_message(kind: "type[Message]", body: bytes) -> Message:
 def _describe(fault: "dict[str, Any]") -> str:
     where = ".".join(map(str, fault["loc"]))[:200] or "the body"
     return f"{where}: {fault['msg']}"
-
-
-def parse_topk(text: Optional[str]) -> Optional[int]:
-    """`topk` of a query or a form.
-
-    Raises:
-        Unprocessable: it is not a positive whole number.
-    """
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
-        raise Unprocessable("topk: expected a positive whole number")
-    return int(text)
 
 
 def new_log_id() -> str:

@@ -178,6 +178,15 @@ def test_large_bodies_and_images(exported, jpegs, offline):
         assert client.classify(jpegs[1], 1)[0]["id"] == offline[1]["class_ids"][0]
 
 
+def test_a_jpeg_without_a_header_costs_little(server):
+    # Pillow would look for a header byte by byte, for several seconds.
+    image = b"\xff\xd8\xff" + bytes(11_000_000) + b"\xff\xd9"
+    started = time.process_time()
+    status, answer, _ = server.send("POST", PADDLEX, image, {"Content-Type": "image/jpeg"})
+    assert status == 422, answer
+    assert time.process_time() - started < 1.5
+
+
 def read_all(connection):
     """What the server sends until it closes the connection."""
     received = b""

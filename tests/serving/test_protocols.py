@@ -72,17 +72,21 @@ def test_paddle_serving(server, jpegs, offline):
     status, document = server.post("/small/prediction", request)
     assert status == 200
     assert (document["err_no"], document["err_msg"]) == (0, "")
-    assert document["key"] == ["label", "prob"]
+    assert document["key"] == ["label", "prob", "result"]
     assert document["tensors"] == []
-    labels, scores = map(ast.literal_eval, document["value"])
+    labels, scores = map(ast.literal_eval, document["value"][:2])
     assert labels == offline[0]["label_names"][:1]
     np.testing.assert_allclose(scores, offline[0]["scores"][:1], atol=2e-5)
     keys = [f"image_{i}" for i in range(12)]
     request = {"key": [*keys, "topk"], "value": [*map(encoded, jpegs), "3"]}
     status, document = server.post("/small/prediction", request)
     assert status == 200
-    labels, scores = map(ast.literal_eval, document["value"])
+    labels, scores = map(ast.literal_eval, document["value"][:2])
     assert labels == [prediction["label_names"][:3] for prediction in offline]
+    results = json.loads(document["value"][2])
+    assert [result["class_ids"] for result in results] == [p["class_ids"][:3] for p in offline]
+    assert [result["label_names"] for result in results] == labels
+    assert [result["scores"] for result in results] == scores
 
 
 def test_kserve_json(server, exported, jpegs, offline):
