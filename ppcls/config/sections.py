@@ -56,6 +56,10 @@ class GlobalOptions:
     to_static: bool = False
     #: Gradient accumulation: an optimizer step every this many iterations.
     update_freq: PositiveInt = 1
+    #: What a loss that is not a number does: end the run, or cost its step only.
+    on_nan: Literal["stop", "skip"] = "stop"
+    #: With `on_nan: skip`, so many skipped steps in a row end the run.
+    max_skips: PositiveInt = 10
     #: Seed of everything random; same seed, same run.
     seed: NonNegativeInt = 0
     #: Accepted from PaddleClas files and reported: DALI is not used, images go through the loader.

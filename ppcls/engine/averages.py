@@ -18,11 +18,19 @@ class RunningAverages:
         self.names = list(names)
         self._sums = paddle.zeros([len(self.names) + 1], dtype="float32")
 
-    def update(self, values: "Mapping[str, paddle.Tensor]", weight: int) -> None:
-        """Adds scalar tensors that are means over `weight` samples."""
+    def update(
+        self, values: "Mapping[str, paddle.Tensor]", weight: int, only_finite: bool = False
+    ) -> None:
+        """Adds scalar tensors that are means over `weight` samples.
+
+        With `only_finite` nothing is added where one of them is not a number.
+        """
         scalars = [values[name].detach().astype("float32").reshape([1]) for name in self.names]
         ones = paddle.ones([1], dtype="float32")
-        self._sums = self._sums + weight * paddle.concat([*scalars, ones])
+        row = weight * paddle.concat([*scalars, ones])
+        if only_finite:
+            row = paddle.where(paddle.isfinite(row).all(), row, paddle.zeros_like(row))
+        self._sums = self._sums + row
 
     def merge(self, reduce_sum: "Callable[[paddle.Tensor], paddle.Tensor]") -> None:
         """Replaces the sums by those over all processes; `reduce_sum` maps tensor to tensor."""

@@ -26,6 +26,7 @@ class Position:
     best_epoch: int = 0
     history: "list[dict[str, Any]]" = field(default_factory=list)
     averages: "Optional[list[float]]" = None
+    skips_in_a_row: int = 0
 
 
 def collect_run(trainer: "Trainer", averages: Optional[RunningAverages] = None) -> Checkpoint:
@@ -35,6 +36,7 @@ def collect_run(trainer: "Trainer", averages: Optional[RunningAverages] = None) 
         averages: of the losses in an epoch that is not finished.
     """
     position = asdict(trainer.position)
+    position["skips_in_a_row"] = trainer.watch.skips_in_a_row
     position["averages"] = averages.state() if averages else None
     return Checkpoint(
         weights=as_arrays(trainer.model.state_dict()),
@@ -72,6 +74,7 @@ def resume_run(trainer: "Trainer", prefix: Path) -> None:
         trainer.ema.set_state_dict(checkpoint.ema)
     trainer.precision.load_state(states["scaler"])
     position = trainer.position = Position(**states["position"])
+    trainer.watch.skips_in_a_row = position.skips_in_a_row
     count = len(trainer.loader)
     if states["iterations_per_epoch"] != count:
         logger.warning(

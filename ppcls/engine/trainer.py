@@ -1,8 +1,7 @@
 """Training, as one explicit loop."""
 
-import math
 import signal
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Optional
 
@@ -26,20 +25,19 @@ from ppcls.engine.checkpoint import (
     save_checkpoint,
     save_student,
 )
-from ppcls.engine.environment import (
-    prepare_environment,
-    seed_everything,
-    seed_step,
-)
+from ppcls.engine.environment import prepare_environment, seed_everything
 from ppcls.engine.evaluator import build_evaluator
 from ppcls.engine.history import ScalarWriter, write_history
 from ppcls.engine.learning_curves import LEARNING_CURVES, draw_learning_curves
+from ppcls.engine.loss_watch import LossWatch
 from ppcls.engine.memory import peak_memory_mib
 from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.preflight import check_before_training, output_problems
 from ppcls.engine.profiling import StepProfiler
 from ppcls.engine.progress import EpochProgress
 from ppcls.engine.run_state import Position, collect_run, resume_run
+from ppcls.engine.running_statistics import average_statistics
+from ppcls.engine.training_step import TrainingStep
 from ppcls.errors import ConfigError, TrainingError
 from ppcls.loss import CombinedLoss
 from ppcls.metric import build_metrics
@@ -165,6 +163,28 @@ class Trainer:
             self.network = paddle.jit.to_static(self.network, full_graph=True)
         if self.environment.world_size > 1:
             self.network = paddle.DataParallel(self.network)
+        self.watch = LossWatch(
+            self.loader.dataset,
+            len(self.loader),
+            self.environment,
+            self.folder,
+            options.on_nan,
+            options.max_skips,
+        )
+        self.step = TrainingStep(
+            model=self.model,
+            network=self.network,
+            loss=self.loss,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            ema=self.ema,
+            metrics=self.train_metrics,
+            precision=self.precision,
+            options=options,
+            environment=self.environment,
+            watch=self.watch,
+            iterations_per_epoch=len(self.loader),
+        )
         self.evaluator = None
         if self.eval_loader is not None:
             self.evaluator = build_evaluator(
@@ -192,7 +212,7 @@ class Trainer:
         with StopRequest() as stop:
             while self.position.epoch < self.options.epochs:
                 row = self._train_epoch(stop)
-                self._average_statistics()
+                average_statistics(self.model, self.ema, self.environment)
                 results, quality = self._evaluate_epoch()
                 row.update({f"eval_{name}": value for name, value in results.items()})
                 self._finish_epoch(row, quality)
@@ -233,7 +253,7 @@ class Trainer:
         )
         for batch in self.loader:
             progress.data_ready()
-            step_ends = self._train_step(batch, progress.position, averages)
+            step_ends = self.step(batch, position.iteration, averages)
             progress.step_done(len(batch.labels))
             if self.profiler is not None:
                 self.profiler.step()
@@ -245,13 +265,13 @@ class Trainer:
                 continue
             if self._should_stop(stop, progress.position):
                 progress.close()
-                self._check_loss(progress, averages.compute())
+                self._check_losses()
                 self._save(LATEST, averages)
                 logger.info(f"Saved {self.folder / LATEST} at iteration {position.iteration}")
                 raise Interrupted(stop.signum or signal.SIGTERM)
             every = options.save_interval_steps
             if every and position.iteration % every == 0:
-                self._check_loss(progress, averages.compute())
+                self._check_losses()
                 self._save(LATEST, averages)
         timing = progress.close()
         self._warn_of_slow_data(timing)
@@ -274,62 +294,20 @@ class Trainer:
                 "slow operator with tools/benchmark_loader.py"
             )
 
-    def _train_step(self, batch: Any, position: int, averages: RunningAverages) -> bool:
-        """Forward, backward and, when its group of iterations is complete, an optimizer step."""
-        options = self.options
-        count = len(self.loader)
-        first_of_group = position - position % options.update_freq
-        group = min(options.update_freq, count - first_of_group)
-        step_ends = position - first_of_group == group - 1
-
-        seed_step(options.seed, self.environment.rank, self.position.iteration)
-        with self._gradient_sync(step_ends):
-            with self.precision.autocast():
-                outputs = self.network(batch.images)
-            losses = self.loss(outputs, batch.labels)
-            self.precision.backward(losses["loss"] / group)
-        if step_ends:
-            self._average_loss_gradients()
-            self.precision.step(self.optimizer)
-            self.optimizer.clear_grad()
-            self.schedule.step()
-            if self.ema is not None:
-                self.ema.update()
-        averages.update(losses, weight=len(batch.labels))
-        with paddle.no_grad():
-            for metric in self.train_metrics:
-                metric.update(outputs, batch.labels)
-        return step_ends
-
-    def _gradient_sync(self, step_ends: bool) -> "AbstractContextManager[Any]":
-        """Gradients are summed over processes once per optimizer step."""
-        if self.environment.world_size > 1 and not step_ends:
-            return self.network.no_sync()
-        return nullcontext()
-
-    @paddle.no_grad()
-    def _average_loss_gradients(self) -> None:
-        """Weights of losses are outside the network, whose gradients Paddle averages."""
-        if self.environment.world_size > 1:
-            for parameter in self.loss.parameters():
-                if parameter.grad is not None:
-                    self.environment.sum(parameter.grad).scale_(1 / self.environment.world_size)
-
     def _report(self, progress: EpochProgress, averages: RunningAverages) -> None:
+        self._check_losses()
         values = averages.compute()
-        self._check_loss(progress, values)
         rate = {f"lr({self.schedule.name})": self.schedule.get_lr()}
         values = {**self._train_metric_values(), **values}
         progress.log_iteration({**rate, **values}, self.environment.world_size)
         self.scalars.add("train", {"lr": self.schedule.get_lr(), **values}, self.position.iteration)
 
-    def _check_loss(self, progress: EpochProgress, values: "dict[str, float]") -> None:
+    def _check_losses(self) -> None:
         """Ends a run that has failed, before it saves what it made of the weights."""
-        if not math.isfinite(values["loss"]):
-            raise self._failure(
-                f"the loss is {values['loss']} in epoch {self.position.epoch + 1}, iteration "
-                f"{progress.position}"
-            )
+        try:
+            self.watch.check()
+        except TrainingError as error:
+            raise self._failure(str(error)) from None
 
     def _check_weights(self, weights: "dict[str, np.ndarray]") -> None:
         broken = [name for name, value in weights.items() if not np.isfinite(value).all()]
@@ -361,30 +339,6 @@ class Trainer:
         return self.environment.any(stop.signum is not None)
 
     # ---------------------------------------------------------------- ends of epochs
-
-    @paddle.no_grad()
-    def _average_statistics(self) -> None:
-        """Makes the running statistics of batch norms the mean over processes.
-
-        Each process has seen its own images; without this, each would evaluate its own model, and
-        none of them but the first's would be saved.
-        """
-        if self.environment.world_size == 1:
-            return
-        # Paddle keeps running statistics among the parameters, not the buffers.
-        statistics = [
-            f"{name}.{kind}"
-            for name, layer in self.model.named_sublayers()
-            for kind in ("_mean", "_variance")
-            if isinstance(getattr(layer, kind, None), paddle.Tensor)
-        ]
-        states = [self.model.state_dict(use_hook=False)]
-        if self.ema is not None:
-            states.append(self.ema.state_dict())
-        for state in states:
-            for name in statistics:
-                total = self.environment.sum(paddle.clone(state[name]))
-                paddle.assign(total / self.environment.world_size, output=state[name])
 
     def _evaluate_epoch(self) -> "tuple[dict[str, float], Optional[float]]":
         """Losses and metrics by name, and how good the model is; none if no evaluation is due."""
