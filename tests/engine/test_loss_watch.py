@@ -93,7 +93,8 @@ def test_too_many_skips_end_the_run(make_config, tmp_path):
     config = make_config(on_nan="skip", max_skips=3, save_interval_steps=1, epochs=3)
     trainer = Trainer(config)
     poison(trainer, 1, 3, 4, 5)
-    with pytest.raises(TrainingError, match="3 steps in a row, the last in epoch 3, iteration 1"):
+    message = r"3 steps in a row \(Global.max_skips\), the last in epoch 3, iteration 1"
+    with pytest.raises(TrainingError, match=message):
         trainer.fit()
     # The count goes on over a restart.
     prefix = str(tmp_path / "run" / "DSNet" / "latest")
