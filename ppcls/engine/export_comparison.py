@@ -19,6 +19,11 @@ TOLERANCE = 1e-4
 FP16_TOLERANCE = 2e-2
 #: Batch sizes that are compared; the second is none that a program would fix by accident.
 BATCHES = (1, 3)
+# What the model in training is given at once: its outputs are per image, whatever their number.
+_MODEL_BATCH = 8
+
+#: Images, and the model's outputs for them.
+_Batch = tuple[np.ndarray, "list[np.ndarray]"]
 
 
 class Comparison(NamedTuple):
@@ -34,6 +39,9 @@ class Comparison(NamedTuple):
     max_relative_error: float
     #: Part of the images whose most probable class is the same.
     top1_agreement: float
+    #: The model's best score less its second best, relative to the largest output: the smallest of
+    #: all images. An error of less than half of it cannot change the most probable class.
+    top1_margin: float
 
 
 def compare(
@@ -61,17 +69,12 @@ def compare(
             engines.append(("openvino", "fp32"))
     if "onnx_fp16" in formats:
         engines.append(("onnxruntime", "fp16"))
-    cases = list(_cases(description, images))
-    expected = {}
-    with paddle.no_grad():
-        for kind, size, batches in cases:
-            expected[kind, size] = [_arrays(exported(paddle.to_tensor(batch))) for batch in batches]
+    cases = list(_cases(exported, description, images))
     comparisons = []
     for name, precision in engines:
         engine = create_engine(folder, name, precision=precision)
         found = [
-            _compare_case(engine, precision, kind, size, batches, expected[kind, size])
-            for kind, size, batches in cases
+            _compare_case(engine, precision, kind, size, batches) for kind, size, batches in cases
         ]
         _judge(name, precision, found)
         comparisons += found
@@ -92,16 +95,31 @@ def _title(engine: str, precision: str) -> str:
 
 
 def _cases(
-    description: Description, images: Optional[np.ndarray]
-) -> "Iterator[tuple[str, int, list[np.ndarray]]]":
+    exported: paddle.nn.Layer, description: Description, images: Optional[np.ndarray]
+) -> "Iterator[tuple[str, int, list[_Batch]]]":
     rng = np.random.default_rng(0)
     for size in BATCHES:
-        shape = (size, *description.image_shape)
-        yield "random", size, [rng.standard_normal(shape).astype(np.float32)]
-        if images is not None and len(images) >= size:
-            whole = len(images) // size * size
-            real = np.ascontiguousarray(images[:whole], dtype=np.float32)
-            yield "real", size, list(real.reshape(-1, size, *real.shape[1:]))
+        batch = rng.standard_normal((size, *description.image_shape)).astype(np.float32)
+        yield "random", size, [(batch, _run_model(exported, batch))]
+    if images is None:
+        return
+    images = np.ascontiguousarray(images, dtype=np.float32)
+    expected = _run_model(exported, images)
+    for size in BATCHES:
+        parts = [slice(start, start + size) for start in range(0, len(images) - size + 1, size)]
+        if parts:
+            found = [(images[part], [array[part] for array in expected]) for part in parts]
+            yield "real", size, found
+
+
+def _run_model(exported: paddle.nn.Layer, images: np.ndarray) -> "list[np.ndarray]":
+    """Each output of the layer for all images."""
+    with paddle.no_grad():
+        parts = [
+            _arrays(exported(paddle.to_tensor(images[start : start + _MODEL_BATCH])))
+            for start in range(0, len(images), _MODEL_BATCH)
+        ]
+    return [np.concatenate(arrays) for arrays in zip(*parts)]
 
 
 def _arrays(outputs: Any) -> "list[np.ndarray]":
@@ -114,18 +132,21 @@ def _compare_case(
     precision: str,
     kind: str,
     size: int,
-    batches: "list[np.ndarray]",
-    expected: "list[list[np.ndarray]]",
+    batches: "list[_Batch]",
 ) -> Comparison:
     absolute = relative = 0.0
+    margin = float("inf")
     same = []
-    for batch, reference in zip(batches, expected):
+    for batch, reference in batches:
         outputs = engine.run_all(batch)
         error = float(np.abs(outputs[0] - reference[0]).max())
+        largest = float(np.abs(reference[0]).max())
         absolute = _larger(absolute, error)
-        relative = _larger(relative, error / float(np.abs(reference[0]).max()))
+        relative = _larger(relative, error / largest)
+        margin = min(margin, _margin(reference[0]) / largest)
         same += list(_top1(outputs) == _top1(reference))
-    return Comparison(engine.name, precision, kind, size, absolute, relative, float(np.mean(same)))
+    agreement = float(np.mean(same))
+    return Comparison(engine.name, precision, kind, size, absolute, relative, agreement, margin)
 
 
 def _larger(one: float, other: float) -> float:
@@ -136,6 +157,12 @@ def _larger(one: float, other: float) -> float:
 def _top1(outputs: "list[np.ndarray]") -> np.ndarray:
     """(B,) most probable classes, of scores of all classes or of scores with class ids."""
     return outputs[1][:, 0] if len(outputs) > 1 else outputs[0].argmax(axis=1)
+
+
+def _margin(scores: np.ndarray) -> float:
+    """(B, classes) -> the smallest distance of the two best; of one class, the score itself."""
+    best = np.sort(scores, axis=1)[:, -2:]
+    return float((best[:, -1] - (best[:, 0] if best.shape[1] > 1 else 0)).min())
 
 
 def _judge(name: str, precision: str, found: "list[Comparison]") -> None:

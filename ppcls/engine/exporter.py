@@ -23,7 +23,7 @@ from ppcls.engine.export_comparison import (
     compare,
     largest_errors,
 )
-from ppcls.engine.onnx_file import PACKAGES, describe_onnx, write_onnx, write_onnx_fp16
+from ppcls.engine.onnx_file import PACKAGES, write_onnx, write_onnx_fp16
 from ppcls.errors import ConfigError, ExportError
 from ppcls.inference.model_dir import (
     DESCRIPTION,
@@ -36,6 +36,7 @@ from ppcls.inference.model_dir import (
     REPORT,
     STEM,
     Description,
+    data_file,
 )
 from ppcls.loss.base import main_logits
 from ppcls.utils import atomic
@@ -124,8 +125,7 @@ def export_model(
         write_program(deployed, staging, description.image_shape, description.batch_size)
         facts = {"folded": fold}
         if "onnx" in formats:
-            facts["onnx"] = write_onnx(staging, opset, simplify)
-            describe_onnx(staging, description)
+            facts["onnx"] = write_onnx(staging, opset, simplify, description)
         if "onnx_fp16" in formats:
             write_onnx_fp16(staging)
         description.write(staging)
@@ -229,7 +229,9 @@ def _move_into_place(staging: Path, folder: Path, description: Description) -> "
             same_program = False
         if not same_program:
             for suffix in (PROGRAM, LEGACY_PROGRAM, PARAMS, ONNX, ONNX_FP16, ONNX_INT8):
-                (folder / f"{STEM}{suffix}").unlink(missing_ok=True)
+                path = folder / f"{STEM}{suffix}"
+                path.unlink(missing_ok=True)
+                data_file(path).unlink(missing_ok=True)
     # The order of the tensors in .pdiparams belongs to one program: the other must not stay beside.
     for suffix in (PROGRAM, LEGACY_PROGRAM):
         if not (staging / f"{STEM}{suffix}").exists():
@@ -237,6 +239,8 @@ def _move_into_place(staging: Path, folder: Path, description: Description) -> "
     moved = []
     for path in sorted(staging.iterdir()):
         path.replace(folder / path.name)
+        if not data_file(path).exists():
+            data_file(folder / path.name).unlink(missing_ok=True)
         moved.append(folder / path.name)
     return moved
 

@@ -16,20 +16,30 @@ from ppcls.inference.model_dir import (
     PROGRAM,
     STEM,
     Description,
+    data_file,
 )
 from ppcls.utils.logger import logger
 
 #: Packages whose versions decide what an ONNX file looks like.
 PACKAGES = ("paddle2onnx", "onnx", "onnxslim")
+#: Bytes of weights in one file. A file of protobuf holds at most 2 GiB, of which the graph needs
+#: some.
+LARGEST_FILE = 2**31 - 2**26
 
 
-def write_onnx(folder: Path, opset: int = 13, simplify: bool = True) -> "dict[str, Any]":
+def write_onnx(
+    folder: Path,
+    opset: int = 13,
+    simplify: bool = True,
+    description: Optional[Description] = None,
+) -> "dict[str, Any]":
     """Converts the program in `folder` to `inference.onnx` beside it.
 
     Args:
         folder: holds the program and its weights.
         opset: ONNX operator set.
         simplify: merge and remove nodes with onnxslim, where it is installed.
+        description: goes into the file, each value as JSON: it can be deployed alone.
 
     Returns:
         for the report: `opset`, `nodes`, and `simplified_by`, or None if it is not.
@@ -41,12 +51,83 @@ def write_onnx(folder: Path, opset: int = 13, simplify: bool = True) -> "dict[st
     try:
         import onnx
         import onnxruntime  # noqa: F401 (the comparison needs it)
-        import paddle2onnx
+        import paddle2onnx  # noqa: F401
     except ImportError as error:
         raise ConfigError(
             f'export to ONNX needs {error.name}: pip install "logoclas[onnx]"'
         ) from error
     path = folder / f"{STEM}{ONNX}"
+    model = _convert(folder, path, opset)
+    simplified_by = None
+    if simplify:
+        model, simplified_by = _simplify(model, path.name)
+    _use_initializers(model.graph)
+    if description is not None:
+        onnx.helper.set_model_props(model, _metadata(description))
+    facts = {
+        "opset": next(entry.version for entry in model.opset_import if entry.domain == ""),
+        "nodes": len(model.graph.node),
+        "simplified_by": simplified_by,
+    }
+    save_onnx(model, path)
+    return facts
+
+
+def write_onnx_fp16(folder: Path) -> None:
+    """Converts `inference.onnx` to `inference_fp16.onnx`: float16 but for input and output."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    # By its path: shapes of a model in memory are inferred up to 2 GiB only.
+    half = convert_float_to_float16(str(folder / f"{STEM}{ONNX}"), keep_io_types=True)
+    _sort_nodes(half.graph)
+    # Shapes that the conversion has inferred; whoever runs the file infers them again.
+    del half.graph.value_info[:]
+    save_onnx(half, folder / f"{STEM}{ONNX_FP16}")
+
+
+def save_onnx(model: Any, path: Path) -> None:
+    """Writes a model; one of more than `LARGEST_FILE` bytes with its weights in `<path>.data`.
+
+    Raises:
+        ExportError: the file breaks the rules of ONNX.
+    """
+    import onnx
+
+    if weights_bytes(model) > LARGEST_FILE:
+        data = data_file(path)
+        data.unlink(missing_ok=True)  # onnx would append to it.
+        onnx.save(model, str(path), save_as_external_data=True, location=data.name)
+    else:
+        onnx.save(model, str(path))
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"{path.name} breaks the rules of ONNX: {error}") from error
+
+
+def weights_bytes(model: Any) -> int:
+    """Bytes of all constants of a model whose external data are loaded."""
+    values = [
+        attribute.t
+        for node in model.graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+    ]
+    return sum(len(tensor.raw_data) for tensor in (*model.graph.initializer, *values))
+
+
+def read_metadata(path: Path) -> "dict[str, Any]":
+    """The description that `write_onnx` put into a file."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    return {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+
+
+def _convert(folder: Path, path: Path, opset: int) -> Any:
+    import onnx
+    import paddle2onnx
+
     program = next(
         folder / f"{STEM}{suffix}"
         for suffix in (PROGRAM, LEGACY_PROGRAM)
@@ -66,21 +147,10 @@ def write_onnx(folder: Path, opset: int = 13, simplify: bool = True) -> "dict[st
             f"paddle2onnx did not write {path.name}; its own messages above say which operator it "
             "cannot convert"
         )
-    simplified_by = _simplify(path) if simplify else None
-    model = onnx.load(str(path))
-    _use_initializers(model.graph)
-    _save(model, path)
-    return {
-        "opset": next(entry.version for entry in model.opset_import if entry.domain == ""),
-        "nodes": len(model.graph.node),
-        "simplified_by": simplified_by,
-    }
+    return onnx.load(str(path))
 
 
-def describe_onnx(folder: Path, description: Description) -> None:
-    """Writes metadata into `inference.onnx`, each value as JSON: the file can be deployed alone."""
-    import onnx
-
+def _metadata(description: Description) -> "dict[str, str]":
     facts = {
         "model_name": description.model_name,
         "image_shape": description.image_shape,
@@ -91,46 +161,23 @@ def describe_onnx(folder: Path, description: Description) -> None:
         "labels": {str(number): name for number, name in description.label_names.items()},
         "versions": description.versions,
     }
-    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
-    path = folder / f"{STEM}{ONNX}"
-    model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, texts)
-    _save(model, path)
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
 
 
-def write_onnx_fp16(folder: Path) -> None:
-    """Converts `inference.onnx` to `inference_fp16.onnx`: float16 but for input and output."""
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    model = onnx.load(str(folder / f"{STEM}{ONNX}"))
-    half = convert_float_to_float16(model, keep_io_types=True)
-    _sort_nodes(half.graph)
-    # Shapes that the conversion has inferred; whoever runs the file infers them again.
-    del half.graph.value_info[:]
-    _save(half, folder / f"{STEM}{ONNX_FP16}")
-
-
-def read_metadata(path: Path) -> "dict[str, Any]":
-    """What `describe_onnx` wrote into a file."""
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    return {entry.key: json.loads(entry.value) for entry in model.metadata_props}
-
-
-def _simplify(path: Path) -> Optional[str]:
+def _simplify(model: Any, name: str) -> "tuple[Any, Optional[str]]":
+    """The model, simpler where onnxslim can do that, and what did it."""
     if importlib.util.find_spec("onnxslim") is None:
         logger.info("the ONNX file is not simplified: pip install onnxslim for that")
-        return None
-    import onnx
+        return model, None
+    if weights_bytes(model) > LARGEST_FILE:
+        logger.info("the ONNX file is not simplified: onnxslim takes no model above 2 GiB")
+        return model, None
     import onnxslim
 
-    simple = onnxslim.slim(onnx.load(str(path)))
+    simple = onnxslim.slim(model)
     if simple is None:
-        raise ExportError(f"onnxslim could not simplify {path.name}; export with --no-simplify")
-    _save(simple, path)
-    return f"onnxslim {importlib.metadata.version('onnxslim')}"
+        raise ExportError(f"onnxslim could not simplify {name}; export with --no-simplify")
+    return simple, f"onnxslim {importlib.metadata.version('onnxslim')}"
 
 
 def _use_initializers(graph: Any) -> None:
@@ -161,13 +208,3 @@ def _sort_nodes(graph: Any) -> None:
     nodes = [graph.node[number] for number in order]
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _save(model: Any, path: Path) -> None:
-    import onnx
-
-    onnx.save(model, str(path))
-    try:
-        onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
-        raise ExportError(f"{path.name} breaks the rules of ONNX: {error}") from error

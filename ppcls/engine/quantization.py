@@ -15,14 +15,15 @@ from ppcls.config import to_plain
 from ppcls.config.sections import GlobalOptions
 from ppcls.engine.environment import prepare_environment
 from ppcls.engine.evaluation import evaluate
+from ppcls.engine.onnx_file import save_onnx
 from ppcls.errors import ConfigError, ExportError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.model_dir import (
     DESCRIPTION,
-    ONNX,
     ONNX_INT8,
     STEM,
     Description,
+    data_file,
     find_onnx,
 )
 from ppcls.registry import DATASETS, parse_spec
@@ -99,8 +100,9 @@ def quantize(
     logger.info(f"quantising {source} with {method}, {len(samples)} images for calibration")
     staging = Path(tempfile.mkdtemp(prefix=f".{model_dir.name}.", dir=model_dir.parent))
     try:
-        for name in (DESCRIPTION, f"{STEM}{ONNX}"):
-            shutil.copyfile(model_dir / name, staging / name)
+        for path in (model_dir / DESCRIPTION, source, data_file(source)):
+            if path.exists():
+                shutil.copyfile(path, staging / path.name)
         target = staging / f"{STEM}{ONNX_INT8}"
         if method == "nncf":
             _quantize_with_nncf(source, target, samples)
@@ -120,11 +122,14 @@ def quantize(
             results["int8"],
             speeds["fp32"],
             speeds["int8"],
-            source.stat().st_size,
-            target.stat().st_size,
+            _bytes(source),
+            _bytes(target),
             _verdict(speeds["fp32"], speeds["int8"]),
         )
-        target.replace(model_dir / target.name)
+        data_file(model_dir / target.name).unlink(missing_ok=True)
+        for path in (target, data_file(target)):
+            if path.exists():
+                path.replace(model_dir / path.name)
         _write_report(model_dir / REPORT, report, threads)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -206,6 +211,7 @@ def _quantize_with_onnxruntime(
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=methods[calibration],
+        use_external_data_format=data_file(source).exists(),
         extra_options={"MatMulConstBOnly": True},
     )
 
@@ -224,7 +230,11 @@ def _quantize_with_nncf(source: Path, target: Path, samples: "list[np.ndarray]")
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(samples),
     )
-    onnx.save(model, str(target))
+    save_onnx(model, target)
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in (path, data_file(path)) if file.exists())
 
 
 def _input_name(path: Path) -> str:

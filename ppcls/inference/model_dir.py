@@ -5,6 +5,7 @@ inference.pdiparams                  its weights
 inference.onnx                       the same model for ONNX Runtime and OpenVINO
 inference_fp16.onnx                  the same with weights and arithmetic in float16
 inference_int8.onnx                  the same quantised to 8 bits
+inference*.onnx.data                 the weights of an ONNX file that would be larger than 2 GiB
 inference.yml                        input shape, preprocessing, postprocess, label names
 export_report.json                   how far each engine is from the model in training
 """
@@ -109,6 +110,11 @@ def find_file(folder: Union[str, Path], suffix: str) -> Optional[Path]:
     """`inference<suffix>` in `folder`, or None."""
     path = Path(folder) / f"{STEM}{suffix}"
     return path if path.exists() else None
+
+
+def data_file(path: Path) -> Path:
+    """Where the weights of an ONNX file are that do not fit into it; most have no such file."""
+    return path.with_name(f"{path.name}.data")
 
 
 def find_program(folder: Union[str, Path]) -> "tuple[Path, Path]":

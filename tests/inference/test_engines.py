@@ -8,8 +8,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import paddle
 import pytest
 
+from ppcls.engine.exporter import write_program
 from ppcls.errors import ConfigError
 from ppcls.inference.engines import choice, create_engine
 from ppcls.inference.engines.pool import Pool
@@ -225,50 +227,89 @@ def test_a_broken_onnx_file_is_a_sentence(exported, tmp_path):
         create_engine(tmp_path, "onnxruntime")
 
 
-class _BrokenWithOneDnn:
+class _BrokenPredictor:
     """A predictor as Paddle 3.3 makes it of a program with an interpolation."""
 
-    def __init__(self, predictor, use_onednn):
+    def __init__(self, predictor):
         self._predictor = predictor
-        self._use_onednn = use_onednn
 
     def __getattr__(self, name):
         return getattr(self._predictor, name)
 
     def clone(self):
-        return _BrokenWithOneDnn(self._predictor.clone(), self._use_onednn)
+        return _BrokenPredictor(self._predictor.clone())
 
     def run(self):
-        if self._use_onednn:
-            raise NotImplementedError(
-                "ConvertPirAttribute2RuntimeAttribute not support [pir::ArrayAttribute]"
-            )
-        return self._predictor.run()
+        raise NotImplementedError(
+            "ConvertPirAttribute2RuntimeAttribute not support [pir::ArrayAttribute]"
+        )
 
 
-def test_programs_that_onednn_cannot_run_go_on_without_it(exported, monkeypatch, log):
-    """Paddle 3.3 with an interpolation; several threads meet the fault at once."""
+@pytest.fixture
+def break_onednn(monkeypatch):
+    """A function that makes some uses of oneDNN fail at the first run."""
     from ppcls.inference.engines.paddle_engine import PaddleEngine
 
-    expected = create_engine(exported, "onnxruntime").run(random_batch(2))
     create = PaddleEngine._create
-    monkeypatch.setattr(
-        PaddleEngine,
-        "_create",
-        lambda self: _BrokenWithOneDnn(create(self), self._use_onednn),
-    )
+
+    def fail(*uses):
+        monkeypatch.setattr(
+            PaddleEngine,
+            "_create",
+            lambda self: _BrokenPredictor(create(self)) if self._uses[0] in uses else create(self),
+        )
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("broken", "left"),
+    [
+        (["oneDNN"], "oneDNN's fused operators only"),
+        (["oneDNN", "oneDNN's fused operators only"], "no oneDNN"),
+    ],
+)
+def test_programs_that_onednn_cannot_run_use_less_of_it(exported, break_onednn, broken, left, log):
+    """Several threads meet the fault at once."""
+    expected = create_engine(exported, "onnxruntime").run(random_batch(2))
+    break_onednn(*broken)
     engine = create_engine(exported, "paddle")
     with ThreadPoolExecutor(4) as pool:
         for result in pool.map(engine.run, [random_batch(2)] * 8):
             np.testing.assert_allclose(result, expected, atol=1e-5)
-    assert log.text.count("going on without") == 1
+    assert log.text.count("cannot run this program") == len(broken)
+    assert log.text.count(f"going on with {left}") == 1
 
 
-def test_other_failures_of_a_program_are_not_hidden(exported, monkeypatch):
-    from ppcls.inference.engines.paddle_engine import PaddleEngine
-
-    create = PaddleEngine._create
-    monkeypatch.setattr(PaddleEngine, "_create", lambda self: _BrokenWithOneDnn(create(self), True))
+def test_other_failures_of_a_program_are_not_hidden(exported, break_onednn):
+    break_onednn("oneDNN", "oneDNN's fused operators only", "no oneDNN")
     engine = create_engine(exported, "paddle")
     with pytest.raises(NotImplementedError):
         engine.run(random_batch(2))
+
+
+class _Interpolating(paddle.nn.Layer):
+    """A convolution, an interpolation, and class scores."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, 8, 3, padding=1)
+        self.head = paddle.nn.Linear(8, 5)
+
+    def forward(self, x):
+        size = paddle.nn.functional.interpolate(self.conv(x), scale_factor=2, mode="bilinear")
+        return self.head(paddle.nn.functional.relu(size).mean(axis=[2, 3]))
+
+
+def test_interpolation(tmp_path, log):
+    """Paddle 3.3 cannot run it under oneDNN; every other version that we know can."""
+    model = _Interpolating()
+    model.eval()
+    write_program(model, tmp_path, [3, 32, 32])
+    engine = create_engine(tmp_path, "paddle")
+    for count in (1, 3):
+        batch = random_batch(count)
+        expected = model(paddle.to_tensor(batch)).numpy()
+        np.testing.assert_allclose(engine.run(batch), expected, atol=1e-5)
+    is_broken = paddle.__version__.startswith("3.3.")
+    assert log.text.count("oneDNN's fused operators only (slower)") == is_broken

@@ -11,6 +11,7 @@ import onnx
 import paddle
 import pytest
 
+from ppcls.engine import onnx_file
 from ppcls.engine.deployed_model import DeployedModel
 from ppcls.engine.export_comparison import FP16_TOLERANCE, TOLERANCE
 from ppcls.engine.exporter import export_model
@@ -19,7 +20,13 @@ from ppcls.errors import ConfigError, ExportError
 from ppcls.inference import Predictor
 from ppcls.inference.engines import create_engine
 from ppcls.inference.model_dir import Description
-from tests.inference.small_model import LABELS, TRANSFORMS, make_picture, new_description
+from tests.inference.small_model import (
+    ENGINES,
+    LABELS,
+    TRANSFORMS,
+    make_picture,
+    new_description,
+)
 
 
 def random_batch(count, seed=5):
@@ -45,6 +52,16 @@ def special(model, tmp_path_factory):
         fold=False,
         simplify=False,
     )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def large(model, tmp_path_factory):
+    """An export in which 20 kB count as 2 GiB."""
+    folder = tmp_path_factory.mktemp("large") / "inference"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "LARGEST_FILE", 20_000)
+        export_model(model, folder, new_description(), formats=("pir", "onnx_fp16"))
     return folder
 
 
@@ -151,9 +168,28 @@ def test_another_batch_size_replaces_every_file(model, special, tmp_path):
     assert not (folder / "inference_fp16.onnx").exists()
 
 
-def test_a_file_that_breaks_the_rules_of_onnx_is_refused(model, tmp_path, monkeypatch):
-    from ppcls.engine import onnx_file
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_weights_that_do_not_fit_into_a_file_stand_beside_it(large, model, photos, engine):
+    batch = random_batch(3)
+    found = create_engine(large, engine).run(batch)
+    np.testing.assert_allclose(found, probabilities(model, batch), atol=1e-5)
+    assert Predictor(large, engine="auto").predict(photos)[0]["class_ids"]
 
+
+def test_files_with_weights_beside_them(large, model, exported, tmp_path):
+    names = {path.name for path in large.iterdir()}
+    assert {"inference.onnx.data", "inference_fp16.onnx.data"} <= names
+    report = json.loads((large / "export_report.json").read_text())
+    assert {"inference.onnx.data", "inference_fp16.onnx.data"} <= set(report["files"])
+    assert read_metadata(large / "inference.onnx")["preprocess"] == TRANSFORMS
+    whole, split = (folder / "inference.onnx" for folder in (exported, large))
+    assert split.stat().st_size < 0.5 * whole.stat().st_size
+    folder = shutil.copytree(large, tmp_path / "inference")
+    export_model(model, folder, new_description(), formats=("pir", "onnx"))
+    assert not (folder / "inference.onnx.data").exists()
+
+
+def test_a_file_that_breaks_the_rules_of_onnx_is_refused(model, tmp_path, monkeypatch):
     def break_it(graph):
         node = next(node for node in graph.node if node.input)
         node.input[0] = "a tensor that nobody makes"

@@ -18,6 +18,7 @@ from ppcls.inference.model_dir import (
     PARAMS,
     PROGRAM,
     Description,
+    data_file,
     find_file,
     find_program,
 )
@@ -128,6 +129,7 @@ def _versions(engine: str) -> "list[str]":
 def _cache_file(folder: Path, names: "list[str]", settings: "dict[str, Any]") -> Path:
     suffixes = {PROGRAM, LEGACY_PROGRAM, PARAMS, ONNX_OF[settings["precision"]]}
     files = sorted(path for suffix in suffixes if (path := find_file(folder, suffix)))
+    files += [data for path in files if (data := data_file(path)).exists()]
     key = {
         "files": {path.name: sha256_of(path) for path in files},
         "versions": {name: _versions(name) for name in names},

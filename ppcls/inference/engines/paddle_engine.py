@@ -13,13 +13,18 @@ from ppcls.inference.engines.pool import Pool
 from ppcls.inference.model_dir import LEGACY_PROGRAM, find_program
 from ppcls.utils.logger import logger
 
+_ONEDNN, _FUSED_ONEDNN, _NO_ONEDNN = "oneDNN", "oneDNN's fused operators only", "no oneDNN"
+#: From the fastest to the one that can run most.
+_ONEDNN_USES = (_ONEDNN, _FUSED_ONEDNN, _NO_ONEDNN)
+
 
 class PaddleEngine:
     """Runs `inference.json` (or `.pdmodel`) with its `.pdiparams`; several threads may call it.
 
     On CPUs it uses oneDNN, several times faster than without. Programs with an interpolation do not
-    run under oneDNN on Paddle 3.3: such a program is recognised by a trial run at the first batch
-    and runs without oneDNN from then on.
+    run under oneDNN on Paddle 3.3: such a program is recognised by a trial run at the first batch.
+    From then on oneDNN runs only what is fused into its own operators (convolutions and products
+    with what follows them), and if that fails too, nothing.
     """
 
     name = "paddle"
@@ -34,8 +39,8 @@ class PaddleEngine:
         self._program, self._params = find_program(folder)
         self._device = device
         self._threads = threads
-        self._use_onednn = use_onednn and device == "cpu"
-        self._is_proven = not self._use_onednn
+        self._uses = _ONEDNN_USES if use_onednn and device == "cpu" else (_NO_ONEDNN,)
+        self._is_proven = len(self._uses) == 1
         self._lock = threading.Lock()
         self._open()
 
@@ -64,16 +69,19 @@ class PaddleEngine:
         )
 
     def _prove(self, images: np.ndarray) -> None:
-        try:
-            with self._predictors.lend() as predictor:
-                _run(predictor, images)
-        except (NotImplementedError, RuntimeError) as error:
-            logger.warning(
-                "Paddle Inference cannot run this program with oneDNN on this version, going "
-                f"on without (slower): {str(error).strip().splitlines()[-1]}"
-            )
-            self._use_onednn = False
-            self._open()
+        """Falls back to the next use of oneDNN as long as this one fails; the last one may."""
+        while len(self._uses) > 1:
+            try:
+                with self._predictors.lend() as predictor:
+                    _run(predictor, images)
+                break
+            except (NotImplementedError, RuntimeError) as error:
+                self._uses = self._uses[1:]
+                logger.warning(
+                    "Paddle Inference cannot run this program so on this version, going on with "
+                    f"{self._uses[0]} (slower): {str(error).strip().splitlines()[-1]}"
+                )
+                self._open()
         self._is_proven = True
 
     def _create(self) -> Any:
@@ -88,10 +96,13 @@ class PaddleEngine:
         else:
             config.disable_gpu()
             config.set_cpu_math_library_num_threads(self._threads)
-            if self._use_onednn:
-                config.enable_mkldnn()
-            else:
+            if self._uses[0] == _NO_ONEDNN:
                 config.disable_mkldnn()
+            else:
+                config.enable_mkldnn()
+            if self._uses[0] == _FUSED_ONEDNN:
+                # It makes oneDNN's operators of those that nothing is fused with.
+                config.delete_pass("onednn_placement_pass")
         if self._program.suffix != LEGACY_PROGRAM:
             # The memory pass of new-format programs fails without the new executor.
             config.enable_new_ir(True)
