@@ -22,13 +22,16 @@ EXTRAS = {
         "uvicorn>=0.29",
         "python-multipart>=0.0.9",
         "prometheus-client>=0.17",
+        # For --grpc_port.
+        "grpcio>=1.60",
+        "protobuf>=4.22",
     ],
     "visualdl": ["visualdl>=2.5,<3"],
     "quickstart": ["scikit-learn>=1.2", "matplotlib>=3.6"],
     "dev": [
         *("pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9", "safetensors>=0.4"),
         *("openvino>=2024.0", "ml_dtypes>=0.3,<0.6"),
-        "tritonclient[http]>=2.40",
+        "tritonclient[grpc,http]>=2.40",
     ],
 }
 EXTRAS["dev"] += EXTRAS["serve"]

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all (127.0.0.1)")
     add("--port", type=int, default=8080, help="port for HTTP (8080)")
+    add("--grpc_port", type=int, help="port for KServe v2 over gRPC (none)")
     add("--engine", default="auto", help="as of the predictor (auto)")
     add("--precision", default="fp32", help="as of the predictor (fp32)")
     add("--device", choices=("cpu", "gpu"), default="cpu", help="where models run (cpu)")
@@ -54,6 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     try:
         from ppcls.serving.server import create_server, create_service
+
+        if arguments.grpc_port is not None:
+            from ppcls.serving import kserve_grpc  # noqa: F401  (whether its packages are there)
     except ImportError as error:
         raise ConfigError(
             f'the server needs the package {error.name}: pip install "logoclas[serve]"'
@@ -94,9 +98,12 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.port,
         arguments.drain_delay,
         arguments.drain_timeout,
+        arguments.grpc_port,
     )
-    server.run()
-    service.repository.close()
+    try:
+        server.run()
+    finally:
+        service.repository.close()
     log("stopped")
     return 0 if server.started else 1
 
@@ -115,8 +122,9 @@ def _check(arguments: argparse.Namespace) -> None:
         "keep_versions",
     )
     faults = [f"--{name} must be positive" for name in positive if getattr(arguments, name) <= 0]
-    if not 0 <= arguments.port < 65536:
-        faults.append("--port must be between 0 and 65535")
+    for name in ("port", "grpc_port"):
+        if not 0 <= (getattr(arguments, name) or 0) < 65536:
+            faults.append(f"--{name} must be between 0 and 65535")
     if faults:
         raise ConfigError("; ".join(faults))
 

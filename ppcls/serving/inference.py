@@ -11,6 +11,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from ppcls import __version__
 from ppcls.serving.errors import BadRequest
 from ppcls.serving.images import from_text
 from ppcls.serving.model import ServedModel
@@ -44,7 +45,14 @@ class Inference:
     parameters: "dict[str, Any]" = field(default_factory=dict)
 
 
+_MOST_SIZES = _MOST_OUTPUTS = 8
 OUTPUTS = ("prob", "class_ids", "scores", "label_names")
+
+
+def server_metadata() -> "dict[str, Any]":
+    """The protocol's description of this server."""
+    extensions = ["binary_tensor_data", "classification", "model_repository"]
+    return {"name": PLATFORM, "version": __version__, "extensions": extensions}
 
 
 def metadata(model: ServedModel, versions: "list[int]") -> "dict[str, Any]":
@@ -80,7 +88,7 @@ def decode_input(
     Raises:
         RequestError: it does not fit the model's inputs.
     """
-    if not shape or any(size < 1 for size in shape):
+    if not 0 < len(shape) <= _MOST_SIZES or any(size < 1 for size in shape):
         raise BadRequest(f"input '{name[:80]}': every size of the shape must be positive")
     if name == "x":
         return decode_floats(name, shape, datatype, values, raw)
@@ -100,6 +108,8 @@ def requested_outputs(outputs: "list[RequestedOutput]") -> "list[RequestedOutput
     Raises:
         BadRequest: there is no such output.
     """
+    if len(outputs) > _MOST_OUTPUTS:
+        raise BadRequest(f"more than {_MOST_OUTPUTS} outputs are asked for")
     for output in outputs:
         if output.name not in OUTPUTS:
             raise BadRequest(f"unknown output '{output.name[:80]}'; there are {', '.join(OUTPUTS)}")

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
-from ppcls import __version__
 from ppcls.serving.errors import BadRequest, UnsupportedEncoding
 from ppcls.serving.inference import (
     DEFAULT_TOPK,
@@ -20,6 +19,7 @@ from ppcls.serving.inference import (
     infer,
     metadata,
     requested_outputs,
+    server_metadata,
 )
 from ppcls.serving.openapi import describe_body
 from ppcls.serving.service import Service, parse_message
@@ -38,7 +38,7 @@ class InputTensor(BaseModel):
     """`image`: BYTES [B], base64 of files (as they are in binary data). `x`: FP32 [B, C, H, W]."""
 
     name: str
-    shape: list[int] = Field(max_length=8)
+    shape: list[int]
     datatype: str
     parameters: TensorParameters = TensorParameters()
     data: Optional[list[Any]] = None
@@ -65,7 +65,7 @@ class InferRequest(BaseModel):
     id: str = ""
     parameters: InferParameters = InferParameters()
     inputs: list[InputTensor] = Field(min_length=1, max_length=1)
-    outputs: list[OutputRequest] = Field([], max_length=8)
+    outputs: list[OutputRequest] = []
 
 
 def create_router(service: Service) -> APIRouter:
@@ -77,8 +77,7 @@ def create_router(service: Service) -> APIRouter:
     @router.get("")
     async def server() -> "dict[str, Any]":
         """Name, version and extensions of the server."""
-        extensions = ["binary_tensor_data", "classification", "model_repository"]
-        return {"name": "logoclas", "version": __version__, "extensions": extensions}
+        return server_metadata()
 
     @router.get("/health/live")
     async def live() -> "dict[str, bool]":
@@ -88,17 +87,12 @@ def create_router(service: Service) -> APIRouter:
     @router.get("/health/ready")
     async def ready() -> JSONResponse:
         """Every model can be asked, and the server is not about to stop."""
-        is_ready = not service.is_draining and all(map(repository.versions, repository.names))
-        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+        return JSONResponse({"ready": service.is_ready}, 200 if service.is_ready else 503)
 
     @router.post("/repository/index")
     async def index() -> "list[dict[str, str]]":
         """All models and versions."""
-        return [
-            {"name": name, "version": str(version), "state": "READY", "reason": ""}
-            for name in repository.names
-            for version in repository.versions(name)
-        ]
+        return repository.index()
 
     async def describe(model: str, version: str = "") -> "dict[str, Any]":
         """Inputs and outputs of a model."""

@@ -33,10 +33,10 @@ def log(
 
 
 def init_log() -> None:
-    """Sends the server's lines, uvicorn's and ours of `ppcls`, to standard error."""
+    """Sends the server's lines, those of uvicorn and gRPC too, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    for name in ("ppcls", "uvicorn"):
+    for name in ("ppcls", "uvicorn", "grpc"):
         target = logging.getLogger(name)
         target.handlers[:] = [handler]
         target.propagate = False

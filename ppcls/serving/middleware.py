@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import hmac
 import json
 import logging
-import re
 import time
 from typing import Any, Optional
 
@@ -13,14 +11,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ppcls.serving import classification, pipeline
-from ppcls.serving.errors import RequestError, Unauthorized, Unavailable
+from ppcls.serving.errors import RequestError
 from ppcls.serving.log import log
-from ppcls.serving.service import Service, new_log_id
+from ppcls.serving.service import Service, log_id_of
 
 #: Answered without a key and at any load: probes, and the page with which a person gives a key.
 OPEN_PATHS = frozenset({"/", "/health", "/v2/health/live", "/v2/health/ready"})
 
-_LOG_ID = re.compile(r"[\w.:/+=-]{1,128}")
 # A client that is still sending when it is refused reads the answer only after that.
 _DISCARDED_BYTES = 4 * 2**20
 
@@ -52,7 +49,6 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, service: Service):
         self.app = app
         self.service = service
-        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,14 +58,11 @@ class RequestMiddleware:
         is_open = scope["path"] in OPEN_PATHS
         try:
             if not is_open:
-                self._check_key(exchange)
-                if self._running >= self.service.settings.max_requests:
-                    raise Unavailable("the server has as many requests as it takes; try again")
-            self._running += 1
-            try:
+                self.service.check_key(
+                    exchange.header(b"x-api-key"), exchange.header(b"authorization")
+                )
+            with self.service.running(is_limited=not is_open):
                 await self.app(scope, exchange.receive, exchange.send)
-            finally:
-                self._running -= 1
         except RequestError as error:
             await exchange.refuse(error.status, str(error), error.retry_after)
         except ClientDisconnect:
@@ -80,16 +73,6 @@ class RequestMiddleware:
             await exchange.refuse(500, "internal error; the server's log says more")
         finally:
             exchange.record()
-
-    def _check_key(self, exchange: "_Exchange") -> None:
-        keys = self.service.settings.api_keys
-        if not keys:
-            return
-        bearer = exchange.header(b"authorization").partition("Bearer ")[2]
-        given = (exchange.header(b"x-api-key") or bearer).encode("utf-8", "surrogateescape")
-        # All are compared, each in constant time.
-        if not sum(hmac.compare_digest(given, key.encode()) for key in keys):
-            raise Unauthorized("this server needs a key: 'X-API-Key: ...' (or a bearer token)")
 
 
 class _Exchange:
@@ -104,8 +87,7 @@ class _Exchange:
         self._bytes_in = 0
         self._has_body_ended = False
         self.status = 0
-        given = self.header(b"x-request-id")
-        self.log_id = given if _LOG_ID.fullmatch(given) else new_log_id()
+        self.log_id = log_id_of(self.header(b"x-request-id"))
         scope.setdefault("state", {})["log_id"] = self.log_id
 
     def header(self, name: bytes) -> str:

@@ -98,6 +98,14 @@ class Repository:
         with self._lock:
             return sorted(self._source(name).versions)
 
+    def index(self) -> "list[dict[str, str]]":
+        """All models and versions, as the Open Inference Protocol lists them."""
+        return [
+            {"name": name, "version": str(version), "state": "READY", "reason": ""}
+            for name in self.names
+            for version in self.versions(name)
+        ]
+
     @contextmanager
     def lease(
         self, name: Optional[str] = None, version: Optional[str] = None

@@ -64,10 +64,33 @@ class Server(uvicorn.Server):
     has and ends, with exit code 0. A second signal ends it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, drain_delay: float):
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        drain_delay: float,
+        grpc_port: Optional[int] = None,
+    ):
         super().__init__(config)
         self._service = service
         self._drain_delay = drain_delay
+        #: The port in use once the server has started; None: no gRPC.
+        self.grpc_port = grpc_port
+        self._grpc: Any = None
+
+    async def startup(self, sockets: "Optional[list[socket.socket]]" = None) -> None:
+        """Begins to listen.
+
+        Raises:
+            ConfigError: the port for gRPC is taken.
+        """
+        if self.grpc_port is not None:
+            from ppcls.serving.kserve_grpc import GrpcServer
+
+            self._grpc = GrpcServer(self._service, self.config.host, self.grpc_port)
+            self.grpc_port = self._grpc.port
+            await self._grpc.start()
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: Optional[FrameType]) -> None:
         if self._service.is_draining:
@@ -82,6 +105,7 @@ class Server(uvicorn.Server):
         those whose request it has not read yet; both would look like lost requests to clients.
         """
         loop = asyncio.get_running_loop()
+        stopping = asyncio.ensure_future(self._stop_grpc())
         for listener in self._listeners():
             # Event loops of Windows have no readers; there the queue is lost.
             with contextlib.suppress(NotImplementedError):
@@ -96,6 +120,14 @@ class Server(uvicorn.Server):
         # Their requests arrive.
         await asyncio.sleep(_SETTLING)
         await super().shutdown(sockets)
+        if self.force_exit and self._grpc is not None:
+            await self._grpc.stop(None)
+        await stopping
+
+    async def _stop_grpc(self) -> None:
+        """Takes no more calls and answers those that run."""
+        if self._grpc is not None:
+            await self._grpc.stop(self.config.timeout_graceful_shutdown)
 
     def _listeners(self) -> "list[TransportSocket]":
         return [listener for server in self.servers for listener in server.sockets]
@@ -136,12 +168,14 @@ def create_server(
     port: int = 8080,
     drain_delay: float = 1.0,
     drain_timeout: float = 30.0,
+    grpc_port: Optional[int] = None,
 ) -> Server:
     """A server for `service`; `server.run()` returns when it has stopped.
 
     Args:
         drain_delay: see `Server`.
         drain_timeout: seconds after which answers in preparation are given up when stopping.
+        grpc_port: for the Open Inference Protocol over gRPC; 0: a free one; None: without.
     """
     config = uvicorn.Config(
         create_app(service),
@@ -155,7 +189,7 @@ def create_server(
         server_header=False,
         timeout_graceful_shutdown=drain_timeout,
     )
-    return Server(config, service, drain_delay)
+    return Server(config, service, drain_delay, grpc_port)
 
 
 def _http_protocol(timeout: float) -> "type[H11Protocol]":

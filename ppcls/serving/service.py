@@ -1,15 +1,25 @@
 """What all protocols share: the models, the limits, and how a body or an answer is made."""
 
 import asyncio
+import hmac
+import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from ppcls.serving.errors import BadRequest, BodyTimeout, TooLarge, Unprocessable
+from ppcls.serving.errors import (
+    BadRequest,
+    BodyTimeout,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    Unprocessable,
+)
 from ppcls.serving.images import from_text
 from ppcls.serving.metrics import Metrics
 from ppcls.serving.repository import Repository
@@ -19,6 +29,7 @@ T = TypeVar("T")
 Message = TypeVar("Message", bound=BaseModel)
 
 TIMEOUT_HEADER = "x-timeout-ms"
+_LOG_ID = re.compile(r"[\w.:/+=-]{1,128}")
 
 
 class Service:
@@ -44,6 +55,42 @@ class Service:
         self.executor = executor
         #: The server is about to stop: not ready any more, connections are closed after an answer.
         self.is_draining = False
+        self._running = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Every model can be asked, and the server is not about to stop."""
+        names = self.repository.names
+        return not self.is_draining and all(map(self.repository.versions, names))
+
+    def check_key(self, key: str, authorization: str) -> None:
+        """Checks the values of the headers `X-API-Key` and `Authorization`.
+
+        Raises:
+            Unauthorized: neither holds one of the keys.
+        """
+        if not self.settings.api_keys:
+            return
+        bearer = authorization.partition("Bearer ")[2]
+        given = (key or bearer).encode("utf-8", "surrogateescape")
+        # All are compared, each in constant time.
+        if not sum(hmac.compare_digest(given, key.encode()) for key in self.settings.api_keys):
+            raise Unauthorized("this server needs a key: 'X-API-Key: ...' (or a bearer token)")
+
+    @contextmanager
+    def running(self, is_limited: bool) -> Iterator[None]:
+        """Around a request; probes are not limited, but count.
+
+        Raises:
+            Unavailable: as many requests run as the server takes.
+        """
+        if is_limited and self._running >= self.settings.max_requests:
+            raise Unavailable("the server has as many requests as it takes; try again")
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
 
     async def in_thread(self, function: "Callable[..., T]", *arguments: Any) -> T:
         """Runs `function` in one of the threads that prepare images."""
@@ -115,6 +162,6 @@ def _describe(fault: "dict[str, Any]") -> str:
     return f"{where}: {fault['msg']}"
 
 
-def new_log_id() -> str:
-    """An identifier for one request."""
-    return str(uuid.uuid4())
+def log_id_of(given: str) -> str:
+    """The identifier of one request: what the client gave, or a new one."""
+    return given if _LOG_ID.fullmatch(given) else str(uuid.uuid4())

@@ -3,6 +3,8 @@
 import base64
 import http.client
 import json
+import os
+import shutil
 import socket
 import threading
 import time
@@ -81,7 +83,7 @@ def free_port():
 
 
 @contextmanager
-def running(model_dirs, predictor_options=None, **settings):
+def running(model_dirs, predictor_options=None, grpc_port=None, **settings):
     """(client, service, server) of a server in a thread, stopped at the end."""
     settings = Settings(**{"poll_interval": 0, "decode_threads": 2, **settings})
     service = create_service(
@@ -91,7 +93,7 @@ def running(model_dirs, predictor_options=None, **settings):
     )
     if settings.poll_interval:
         service.repository.watch(settings.poll_interval)
-    server = create_server(service, port=0, drain_delay=0)
+    server = create_server(service, port=0, drain_delay=0, grpc_port=grpc_port)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20
@@ -106,3 +108,29 @@ def running(model_dirs, predictor_options=None, **settings):
         thread.join(20)
         service.repository.close()
         assert not thread.is_alive()
+
+
+@contextmanager
+def held(service):
+    """The engine does not answer within this context, until what it yields is called."""
+    with service.repository.lease() as model:
+        gate = threading.Event()
+        run = model._predictor.run
+
+        def wait(images):
+            gate.wait(20)
+            return run(images)
+
+        model._predictor.run = wait
+        try:
+            yield gate.set
+        finally:
+            gate.set()
+            model._predictor.run = run
+
+
+def replace_content(source, folder):
+    """A new export into the same folder."""
+    for path in source.iterdir():
+        shutil.copy2(path, folder / path.name)
+    os.utime(folder / "inference.yml", ns=(time.time_ns(), time.time_ns()))

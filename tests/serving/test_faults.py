@@ -10,13 +10,12 @@ import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.serving.small_server import running
+from tests.serving.small_server import held, running
 
 PADDLEX = "/image-classification"
 SERVING = "/small/prediction"
@@ -216,25 +215,6 @@ def test_slow_and_vanishing_clients(exported, jpegs, offline):
         read_all(half_closed)
         for connection in [*connections, half_closed]:
             connection.close()
-
-
-@contextmanager
-def held(service):
-    """The engine does not answer within this context, until what it yields is called."""
-    with service.repository.lease() as model:
-        gate = threading.Event()
-        run = model._predictor.run
-
-        def wait(images):
-            gate.wait(20)
-            return run(images)
-
-        model._predictor.run = wait
-        try:
-            yield gate.set
-        finally:
-            gate.set()
-            model._predictor.run = run
 
 
 def test_full_queue(exported, jpegs, offline):

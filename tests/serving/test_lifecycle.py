@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ppcls.commands import main
-from tests.serving.small_server import Client, free_port, running
+from tests.serving.small_server import Client, free_port, replace_content, running
 
 
 def name_of(client, image, query=""):
@@ -24,13 +24,6 @@ def name_of(client, image, query=""):
     status, document = client.post(f"/image-classification{query}", request)
     assert status == 200, document
     return document["result"]["categories"][0]["name"]
-
-
-def replace_content(source, folder):
-    """A new export into the same folder."""
-    for path in source.iterdir():
-        shutil.copy2(path, folder / path.name)
-    os.utime(folder / "inference.yml", ns=(time.time_ns(), time.time_ns()))
 
 
 def test_versions(exported, other_exported, jpegs, tmp_path):
