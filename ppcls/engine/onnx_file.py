@@ -1,4 +1,4 @@
-"""ONNX files: converted from a Paddle program, simplified, described, and in float16."""
+"""ONNX files: converted from a program, simplified, described, and in float16."""
 
 import graphlib
 import importlib.metadata
@@ -7,24 +7,22 @@ import json
 from pathlib import Path
 from typing import Any, Optional
 
+from ppcls.engine import onnx_conversion
 from ppcls.errors import ConfigError, ExportError
 from ppcls.inference.model_dir import (
     LEGACY_PROGRAM,
     ONNX,
     ONNX_FP16,
-    PARAMS,
     PROGRAM,
     STEM,
     Description,
     data_file,
+    find_file,
 )
 from ppcls.utils.logger import logger
 
 #: Packages whose versions decide what an ONNX file looks like.
 PACKAGES = ("paddle2onnx", "onnx", "onnxslim")
-#: Bytes of weights in one file. A file of protobuf holds at most 2 GiB, of which the graph needs
-#: some.
-LARGEST_FILE = 2**31 - 2**26
 
 
 def write_onnx(
@@ -57,7 +55,8 @@ def write_onnx(
             f'export to ONNX needs {error.name}: pip install "logoclas[onnx]"'
         ) from error
     path = folder / f"{STEM}{ONNX}"
-    model = _convert(folder, path, opset)
+    program = find_file(folder, PROGRAM) or folder / f"{STEM}{LEGACY_PROGRAM}"
+    model = onnx_conversion.convert(program, opset)
     simplified_by = None
     if simplify:
         model, simplified_by = _simplify(model, path.name)
@@ -86,14 +85,14 @@ def write_onnx_fp16(folder: Path) -> None:
 
 
 def save_onnx(model: Any, path: Path) -> None:
-    """Writes a model; one of more than `LARGEST_FILE` bytes with its weights in `<path>.data`.
+    """Writes a model, the weights of one that is larger than a file can be to `<path>.data`.
 
     Raises:
         ExportError: the file breaks the rules of ONNX.
     """
     import onnx
 
-    if weights_bytes(model) > LARGEST_FILE:
+    if weights_bytes(model) > onnx_conversion.LARGEST_FILE:
         data = data_file(path)
         data.unlink(missing_ok=True)  # onnx would append to it.
         onnx.save(model, str(path), save_as_external_data=True, location=data.name)
@@ -124,32 +123,6 @@ def read_metadata(path: Path) -> "dict[str, Any]":
     return {entry.key: json.loads(entry.value) for entry in model.metadata_props}
 
 
-def _convert(folder: Path, path: Path, opset: int) -> Any:
-    import onnx
-    import paddle2onnx
-
-    program = next(
-        folder / f"{STEM}{suffix}"
-        for suffix in (PROGRAM, LEGACY_PROGRAM)
-        if (folder / f"{STEM}{suffix}").exists()
-    )
-    # optimize_tool: its default installs packages at run time.
-    paddle2onnx.export(
-        str(program),
-        str(folder / f"{STEM}{PARAMS}"),
-        str(path),
-        opset_version=opset,
-        optimize_tool=None,
-        verbose=False,
-    )
-    if not path.exists():
-        raise ExportError(
-            f"paddle2onnx did not write {path.name}; its own messages above say which operator it "
-            "cannot convert"
-        )
-    return onnx.load(str(path))
-
-
 def _metadata(description: Description) -> "dict[str, str]":
     facts = {
         "model_name": description.model_name,
@@ -169,7 +142,7 @@ def _simplify(model: Any, name: str) -> "tuple[Any, Optional[str]]":
     if importlib.util.find_spec("onnxslim") is None:
         logger.info("the ONNX file is not simplified: pip install onnxslim for that")
         return model, None
-    if weights_bytes(model) > LARGEST_FILE:
+    if weights_bytes(model) > onnx_conversion.LARGEST_FILE:
         logger.info("the ONNX file is not simplified: onnxslim takes no model above 2 GiB")
         return model, None
     import onnxslim

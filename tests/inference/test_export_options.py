@@ -11,7 +11,7 @@ import onnx
 import paddle
 import pytest
 
-from ppcls.engine import onnx_file
+from ppcls.engine import onnx_conversion, onnx_file
 from ppcls.engine.deployed_model import DeployedModel
 from ppcls.engine.export_comparison import FP16_TOLERANCE, TOLERANCE
 from ppcls.engine.exporter import export_model
@@ -60,7 +60,8 @@ def large(model, tmp_path_factory):
     """An export in which 20 kB count as 2 GiB."""
     folder = tmp_path_factory.mktemp("large") / "inference"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_file, "LARGEST_FILE", 20_000)
+        patch.setattr(onnx_conversion, "LARGEST_FILE", 20_000)
+        patch.setattr(onnx_conversion, "_LARGE_TENSOR", 1000)
         export_model(model, folder, new_description(), formats=("pir", "onnx_fp16"))
     return folder
 
