@@ -10,6 +10,7 @@ from paddle import nn
 
 from ppcls.arch.base import Model
 from ppcls.errors import CheckpointError
+from ppcls.utils.text import shorten_list
 
 #: Names of the classifier in models that do not say so themselves (those of `paddleclas`).
 _USUAL_HEADS = ("head", "fc", "classifier", "out", "aux_head", "head_dist")
@@ -47,13 +48,13 @@ class LoadReport:
             ("unknown to the model", self.unexpected),
         ]:
             if names:
-                lines.append(f"{len(names)} {what}: {_shortened(names, limit)}")
+                lines.append(f"{len(names)} {what}: {shorten_list(names, limit)}")
         if self.mismatched:
             shapes = [
                 f"{name} (model {ours}, file {theirs})"
                 for name, (ours, theirs) in self.mismatched.items()
             ]
-            lines.append(f"{len(shapes)} of another shape: {_shortened(shapes, limit)}")
+            lines.append(f"{len(shapes)} of another shape: {shorten_list(shapes, limit)}")
         return "\n".join(lines)
 
 
@@ -120,8 +121,3 @@ def _advice(report: LoadReport, model: nn.Layer) -> str:
 def _belongs(name: str, layers: "Sequence[str]") -> bool:
     """Whether a tensor is of one of these sub-layers (or is one of these parameters)."""
     return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
-
-
-def _shortened(names: "list[str]", limit: Optional[int]) -> str:
-    rest = 0 if limit is None else max(0, len(names) - limit)
-    return ", ".join(names[:limit]) + (f" and {rest} more" if rest else "")

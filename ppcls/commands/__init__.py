@@ -61,6 +61,11 @@ def main(
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: memory ran out; use smaller batches or images ({error})", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -78,6 +78,12 @@ class BatchMaker:
             return self.dataset[key]
         except UserError:
             raise
+        except MemoryError as error:
+            path = self.dataset.path(key.index)
+            raise DataError(
+                f"{path}: memory ran out; use fewer workers (num_workers of the loader section) or "
+                f"make the image smaller ({error})"
+            ) from error
         except Exception as error:  # An operator's surprise: say which file did it.
             path = self.dataset.path(key.index)
             raise DataError(f"{path}: {type(error).__name__}: {error}") from error

@@ -7,11 +7,13 @@ import numpy as np
 
 from ppcls.config.sections import LoaderOptions
 from ppcls.data.batching import BatchMaker, SkippedImage
+from ppcls.data.randomness import SampleKey
 from ppcls.data.sampler import ShardedBatches
 from ppcls.data.workers import WorkerPool
 from ppcls.errors import DataError
 from ppcls.registry import BATCH_TRANSFORMS, DATASETS, SAMPLERS
 from ppcls.utils.logger import logger
+from ppcls.utils.text import shorten_list
 
 if TYPE_CHECKING:
     import paddle
@@ -84,6 +86,8 @@ class DataLoader:
                 options.num_workers,
                 options.prefetch_factor,
                 options.use_shared_memory,
+                retries=1,
+                describe=self._names,
             )
 
     def __len__(self) -> int:
@@ -123,6 +127,10 @@ class DataLoader:
             return memory[:length].view(dtype).reshape(shape)
 
         return (self.make_batch(keys, allocate) for keys in keys_of_batches)
+
+    def _names(self, keys: "list[SampleKey]") -> str:
+        """Of the images of a batch, in a few words."""
+        return shorten_list([str(self.dataset.path(key.index)) for key in keys])
 
     def _count(self, skipped: "list[SkippedImage]") -> None:
         for image in skipped:

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import traceback
+from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing import connection, reduction
 from typing import Any, Callable, NamedTuple, Optional
@@ -25,9 +26,11 @@ import cv2
 import numpy as np
 
 from ppcls.errors import DataError, UserError
+from ppcls.utils.logger import logger
 
 _PR_SET_PDEATHSIG = 1
 _ALIGNMENT = 64
+_FEWER = "use fewer workers (num_workers of the loader section)"
 
 
 class RemoteTraceback(Exception):
@@ -66,6 +69,8 @@ class WorkerPool:
         num_workers: at least 1.
         prefetch_factor: tasks that a worker may be ahead.
         use_shared_memory: hand arrays over in shared memory where the system has `memfd_create`.
+        retries: times that a task is given to a new worker because one died of it.
+        describe: what a task works on, for the error when a worker died.
     """
 
     def __init__(
@@ -74,11 +79,15 @@ class WorkerPool:
         num_workers: int,
         prefetch_factor: int = 2,
         use_shared_memory: bool = True,
+        retries: int = 0,
+        describe: "Optional[Callable[[Any], str]]" = None,
     ):
         self.load = load
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
         self.use_shared_memory = use_shared_memory and hasattr(os, "memfd_create")
+        self.retries = retries
+        self.describe = describe
         self._workers: list[_Worker] = []
         self._is_busy = False
 
@@ -89,7 +98,7 @@ class WorkerPool:
 
         Raises:
             UserError: raised by `load`.
-            DataError: anything else that `load` raised, or a worker died.
+            DataError: anything else that `load` raised, or workers died.
         """
         if self._is_busy:  # An iteration was left and still holds tasks.
             self.close()
@@ -108,10 +117,10 @@ class WorkerPool:
             for number in range(self.prefetch_factor * self.num_workers):
                 send_next(workers[number % self.num_workers])
             while received < sent:
-                worker = workers[received % self.num_workers]
-                result = worker.receive()
+                number = received % self.num_workers
+                result = self._receive(workers, number)
                 received += 1
-                send_next(worker)
+                send_next(workers[number])
                 yield result
             self._is_busy = False
         finally:
@@ -133,10 +142,30 @@ class WorkerPool:
 
     def _start(self) -> None:
         if not self._workers:
-            # Each result stays in its slot until the caller asks for the next one.
-            slots = self.prefetch_factor + 1 if self.use_shared_memory else 0
-            for number in range(self.num_workers):
-                self._workers.append(_Worker(number, self.load, slots))
+            self._workers = [self._new_worker(number) for number in range(self.num_workers)]
+
+    def _new_worker(self, number: int) -> "_Worker":
+        # Each result stays in its slot until the caller asks for the next one.
+        slots = self.prefetch_factor + 1 if self.use_shared_memory else 0
+        return _Worker(number, self.load, slots)
+
+    def _receive(self, workers: "list[_Worker]", number: int) -> "tuple[list[np.ndarray], Any]":
+        """The next result of a worker, or of the one that takes its place if it died."""
+        failures = 0
+        while True:
+            worker = workers[number]
+            try:
+                return worker.receive()
+            except _DeathOfWorker as death:
+                task = f", loading {self.describe(worker.tasks[0])}" if self.describe else ""
+                what = f"{death}{task}. If memory ran out, {_FEWER}"
+            if failures == self.retries:
+                raise DataError(what)
+            failures += 1
+            logger.warning(f"{what}; another worker takes its place")
+            workers[number] = self._new_worker(number)
+            for task in worker.tasks:
+                workers[number].send(task)
 
 
 class _Worker:
@@ -154,13 +183,15 @@ class _Worker:
         )
         self.process.start()
         theirs.close()
+        #: Those that it has not answered; it works on the first of them.
+        self.tasks: deque[Any] = deque()
         self._slots: list[Optional[mmap.mmap]] = [None] * slots
 
     def send(self, task: Any) -> None:
-        try:
+        self.tasks.append(task)
+        # Of one that is dead `receive` will tell.
+        with contextlib.suppress(OSError):
             self.pipe.send(task)
-        except OSError:
-            raise self._death() from None
 
     def receive(self) -> "tuple[list[np.ndarray], Any]":
         try:
@@ -168,13 +199,13 @@ class _Worker:
             if not self.pipe.poll():
                 raise EOFError
             reply = self.pipe.recv()
-            if isinstance(reply, _Packed):
-                return self._unpack(reply)
+            result = self._unpack(reply) if isinstance(reply, _Packed) else reply
         except (EOFError, OSError):
             raise self._death() from None
-        if isinstance(reply, _Failure):
-            raise reply.error from RemoteTraceback(reply.traceback)
-        return reply
+        self.tasks.popleft()
+        if isinstance(result, _Failure):
+            raise result.error from RemoteTraceback(result.traceback)
+        return result
 
     def _unpack(self, packed: _Packed) -> "tuple[list[np.ndarray], Any]":
         if packed.new_size is not None:
@@ -190,16 +221,17 @@ class _Worker:
         ]
         return arrays, packed.rest
 
-    def _death(self) -> DataError:
+    def _death(self) -> "_DeathOfWorker":
         self.process.join(timeout=5)
         code = self.process.exitcode
         how = f"ended with exit code {code}"
         if code is not None and code < 0:
             how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
-        return DataError(
-            f"data worker {self.number} (process {self.process.pid}) {how}. If memory ran out, "
-            "use fewer workers (num_workers of the loader section)"
-        )
+        return _DeathOfWorker(f"data worker {self.number} (process {self.process.pid}) {how}")
+
+
+class _DeathOfWorker(Exception):
+    """A worker has ended before it answered."""
 
 
 def _serve(load: Callable, pipe: connection.Connection, slots: int, parent: int) -> None:
@@ -215,7 +247,9 @@ def _serve(load: Callable, pipe: connection.Connection, slots: int, parent: int)
             result = load(task, packer.allocate if packer else np.empty)
         # The process boundary: whatever it is, the main process must hear of it.
         except Exception as error:
-            if not isinstance(error, UserError):
+            if isinstance(error, MemoryError):
+                error = DataError(f"memory ran out in a data worker ({error}): {_FEWER}")
+            elif not isinstance(error, UserError):
                 error = DataError(f"a data worker failed: {type(error).__name__}: {error}")
             pipe.send(_Failure(error, traceback.format_exc()))
             if packer:

@@ -18,8 +18,7 @@ import paddle
 from ppcls.engine.environment import Environment
 from ppcls.errors import TrainingError
 from ppcls.utils.logger import logger
-
-_NAMES_IN_A_MESSAGE = 4
+from ppcls.utils.text import shorten_list
 
 
 class _Iteration(NamedTuple):
@@ -135,7 +134,7 @@ class LossWatch:
         if self.environment.rank in processes:
             return TrainingError(
                 f"the loss is {loss} {self._where(item)}; its images are "
-                f"{_shorten(self._names(item))}, listed in {self._file}"
+                f"{shorten_list(self._names(item))}, listed in {self._file}"
             )
         return TrainingError(
             f"the loss is not a number {self._where(item)} in process {processes[0]}; its images "
@@ -191,8 +190,3 @@ def drop_broken_gradients(parameters: "Iterable[paddle.Tensor]") -> paddle.Tenso
         kept = paddle.where(is_sound, gradient, paddle.zeros_like(gradient))
         paddle.assign(kept, output=gradient)
     return is_sound
-
-
-def _shorten(names: "list[str]") -> str:
-    more = len(names) - _NAMES_IN_A_MESSAGE
-    return ", ".join(names[:_NAMES_IN_A_MESSAGE]) + (f" and {more} more" if more > 0 else "")

@@ -30,8 +30,9 @@ from ppcls.engine.evaluator import build_evaluator
 from ppcls.engine.history import ScalarWriter, write_history
 from ppcls.engine.learning_curves import LEARNING_CURVES, draw_learning_curves
 from ppcls.engine.loss_watch import LossWatch
-from ppcls.engine.memory import peak_memory_mib
+from ppcls.engine.memory import advice_on_memory, peak_memory_mib
 from ppcls.engine.mixed_precision import MixedPrecision
+from ppcls.engine.peers import PeerWatch
 from ppcls.engine.preflight import check_before_training, output_problems
 from ppcls.engine.profiling import StepProfiler
 from ppcls.engine.progress import EpochProgress
@@ -203,19 +204,17 @@ class Trainer:
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM came; `latest` is saved.
-            TrainingError: the loss or the weights are no longer numbers.
+            TrainingError: the loss or the weights are no longer numbers, or memory ran out.
         """
         self._announce()
         self.scalars = ScalarWriter(
             self.folder, self.options.use_visualdl and self.environment.is_main
         )
-        with StopRequest() as stop:
-            while self.position.epoch < self.options.epochs:
-                row = self._train_epoch(stop)
-                average_statistics(self.model, self.ema, self.environment)
-                results, quality = self._evaluate_epoch()
-                row.update({f"eval_{name}": value for name, value in results.items()})
-                self._finish_epoch(row, quality)
+        try:
+            with StopRequest() as stop, PeerWatch(self.environment):
+                self._train_epochs(stop)
+        except MemoryError as error:
+            raise TrainingError(advice_on_memory(error)) from error
         if self.profiler is not None:
             self.profiler.close()
         self.scalars.close()
@@ -229,6 +228,14 @@ class Trainer:
                 logger.info(f"the learning curves are not drawn: {error}")
             logger.info(f"Training finished; checkpoints, history and log are in {self.folder}")
         return summary
+
+    def _train_epochs(self, stop: StopRequest) -> None:
+        while self.position.epoch < self.options.epochs:
+            row = self._train_epoch(stop)
+            average_statistics(self.model, self.ema, self.environment)
+            results, quality = self._evaluate_epoch()
+            row.update({f"eval_{name}": value for name, value in results.items()})
+            self._finish_epoch(row, quality)
 
     def _train_epoch(self, stop: StopRequest) -> "dict[str, Any]":
         options, position = self.options, self.position

@@ -14,8 +14,7 @@ from ppcls.optimizer.layer_depth import distances_to_output
 from ppcls.optimizer.options import ParameterGroup
 from ppcls.utils.layer_names import is_within, outermost
 from ppcls.utils.logger import logger
-
-_NAMES_IN_A_LINE = 4
+from ppcls.utils.text import shorten_list
 
 
 def layer_rates(
@@ -92,7 +91,7 @@ def log_groups(rates: "Mapping[str, float]", strengths: "Mapping[str, float]") -
         alike.setdefault((rate, strengths.get(name)), []).append(name)
     for (rate, strength), names in sorted(alike.items()):
         layers = list(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))
-        more = len(layers) - _NAMES_IN_A_LINE
-        listed = ", ".join(layers[:_NAMES_IN_A_LINE]) + (f" and {more} more" if more > 0 else "")
         decay = "" if strength is None else f", weight decay {strength:g}"
-        logger.info(f"learning rate x {rate:.6g}{decay}: {len(names)} parameters ({listed})")
+        logger.info(
+            f"learning rate x {rate:.6g}{decay}: {len(names)} parameters ({shorten_list(layers)})"
+        )

@@ -207,3 +207,33 @@ def test_ctrl_c_is_for_the_main_process():
         os.kill(worker.process.pid, signal.SIGINT)
     assert len(list(results)) == 9
     pool.close()
+
+
+def test_another_worker_takes_the_place_of_a_killed_one(caplog):
+    """All results come, in order; the tasks it held are done again."""
+    pool = WorkerPool(slow, 2, retries=1, describe=lambda task: f"number {task}")
+    results = pool.map(range(30))
+    numbers = [next(results)[1]]
+    for worker in pool._workers:
+        os.kill(worker.process.pid, signal.SIGKILL)
+    numbers += [number for _, number in results]
+    assert numbers == [*range(30)]
+    assert caplog.text.count("another worker takes its place") == 2
+    assert "SIGKILL), loading number " in caplog.text
+    assert [number for _, number in pool.map(range(3))] == [0, 1, 2]
+    pool.close()
+
+
+def deadly_at_three(number: int, allocate):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [], number
+
+
+def test_a_task_that_kills_every_worker_is_named():
+    pool = WorkerPool(deadly_at_three, 2, retries=1, describe=lambda task: f"number {task}")
+    results = pool.map(range(10))
+    assert [next(results)[1] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(DataError, match=r"signal 9 \(SIGKILL\), loading number 3\. If memory"):
+        next(results)
+    pool.close()
