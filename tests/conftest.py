@@ -22,3 +22,16 @@ def shared_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("LOGOCLAS_SHARED does not name the folder with golden fixtures and photos")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """The digits with 256 training and 90 validation images."""
+    from ppcls.data.prepare import prepare_digits
+
+    folder = tmp_path_factory.mktemp("digits")
+    prepare_digits(folder)
+    for name, count in (("train_list.txt", 256), ("val_list.txt", 90)):
+        lines = (folder / name).read_text().splitlines(keepends=True)[:count]
+        (folder / name).write_text("".join(lines))
+    return folder

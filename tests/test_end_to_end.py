@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 
-from ppcls.data.prepare import prepare_digits
 from ppcls.utils.weight_file import read_tensors
 
 CONFIG = "configs/quick_start/digits/DSNet_digits.yaml"
@@ -23,17 +22,6 @@ SMALL = [
     "Global.epochs=2",
     "Optimizer.lr.warmup_epoch=0",
 ]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """The digits with 256 training and 90 validation images."""
-    folder = tmp_path_factory.mktemp("digits")
-    prepare_digits(folder)
-    for name, count in (("train_list.txt", 256), ("val_list.txt", 90)):
-        lines = (folder / name).read_text().splitlines(keepends=True)[:count]
-        (folder / name).write_text("".join(lines))
-    return folder
 
 
 def options(digits, output, *more):

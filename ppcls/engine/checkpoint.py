@@ -36,6 +36,8 @@ LATEST, PREVIOUS, BEST = "latest", "previous", "best_model"
 #: Value of `Global.checkpoints`: resume if there is something to resume from.
 AUTO = "auto"
 _EPOCH_FILE = re.compile(r"epoch_(\d+)(?:_student)?\.(?:pdparams|pdopt|pdema|pdstates)")
+#: Temporary names of this module and of `ppcls.utils.atomic`.
+_LEFTOVER = re.compile(r"\..+\.(?:new|new\.pd[a-z]+|[0-9a-f]{32}\.tmp)")
 
 PathLike = Union[str, Path]
 
@@ -150,6 +152,13 @@ def delete_old_epochs(folder: PathLike, keep: int) -> None:
     for epoch in sorted(found)[:-keep]:
         # The `.pdstates` goes first: a set without it is no checkpoint any more.
         for path in sorted(found[epoch], key=lambda path: path.suffix != STATES):
+            path.unlink(missing_ok=True)
+
+
+def delete_leftovers(folder: PathLike) -> None:
+    """Deletes what a killed process had begun to write in the folder of a run."""
+    for path in Path(folder).iterdir():
+        if _LEFTOVER.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
+import paddle
+
 from ppcls.arch.weights import load_weights
 from ppcls.config import to_plain
 from ppcls.engine.averages import RunningAverages
@@ -25,7 +27,9 @@ class Position:
     best_value: Optional[float] = None
     best_epoch: int = 0
     history: "list[dict[str, Any]]" = field(default_factory=list)
+    #: Of an epoch that is not finished: the sums of its losses, the states of its metrics.
     averages: "Optional[list[float]]" = None
+    metrics: "Optional[list[dict[str, Any]]]" = None
     skips_in_a_row: int = 0
 
 
@@ -38,6 +42,7 @@ def collect_run(trainer: "Trainer", averages: Optional[RunningAverages] = None) 
     position = asdict(trainer.position)
     position["skips_in_a_row"] = trainer.watch.skips_in_a_row
     position["averages"] = averages.state() if averages else None
+    position["metrics"] = [_numbers(m.state()) for m in trainer.train_metrics] if averages else None
     return Checkpoint(
         weights=as_arrays(trainer.model.state_dict()),
         optimizer=collect_state(trainer.optimizer, trainer.model, trainer.loss),
@@ -82,7 +87,7 @@ def resume_run(trainer: "Trainer", prefix: Path) -> None:
             f"now there are {count}: going on from the start of epoch {position.epoch + 1}"
         )
         position.iteration = position.epoch * count
-        position.averages = None
+        position.averages = position.metrics = None
     if states["seed"] != trainer.options.seed:
         logger.warning(
             f"Global.seed is {trainer.options.seed}, the checkpoint's was {states['seed']}: "
@@ -91,3 +96,17 @@ def resume_run(trainer: "Trainer", prefix: Path) -> None:
     logger.info(
         f"Resumed from {prefix}: epoch {position.epoch + 1}, iteration {position.iteration}"
     )
+
+
+def resume_epoch(position: Position, averages: RunningAverages, metrics: "list[Any]") -> None:
+    """Gives the averages and metrics of an epoch what its iterations before a resume added."""
+    if position.averages is not None:
+        averages.load_state(position.averages)
+    for metric, state in zip(metrics, position.metrics or ()):
+        metric.load_state(paddle.to_tensor(state["values"], dtype=state["dtype"]))
+    position.averages = position.metrics = None
+
+
+def _numbers(tensor: paddle.Tensor) -> "dict[str, Any]":
+    array = tensor.numpy()
+    return {"dtype": str(array.dtype), "values": array.tolist()}

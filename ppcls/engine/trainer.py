@@ -20,6 +20,7 @@ from ppcls.engine.checkpoint import (
     LATEST,
     STATES,
     checkpoint_to_resume,
+    delete_leftovers,
     delete_old_epochs,
     load_weights_for_inference,
     save_checkpoint,
@@ -36,7 +37,7 @@ from ppcls.engine.peers import PeerWatch
 from ppcls.engine.preflight import check_before_training, output_problems
 from ppcls.engine.profiling import StepProfiler
 from ppcls.engine.progress import EpochProgress
-from ppcls.engine.run_state import Position, collect_run, resume_run
+from ppcls.engine.run_state import Position, collect_run, resume_epoch, resume_run
 from ppcls.engine.running_statistics import average_statistics
 from ppcls.engine.training_step import TrainingStep
 from ppcls.errors import ConfigError, TrainingError
@@ -244,11 +245,9 @@ class Trainer:
         self.loader.set_epoch(epoch, start_step=done)
         self.network.train()
         averages = RunningAverages([*self.loss.names, "loss"])
-        if position.averages is not None:
-            averages.load_state(position.averages)
-            position.averages = None
         for metric in self.train_metrics:
             metric.reset()
+        resume_epoch(position, averages, self.train_metrics)
         progress = EpochProgress(
             "Train",
             epoch + 1,
@@ -409,6 +408,7 @@ class Trainer:
     def _announce(self) -> None:
         if not self.environment.is_main:
             return
+        delete_leftovers(self.folder)
         resolved = self.folder / "config.yaml"
         save_config(self.config, resolved)
         parameters = sum(p.size for p in self.model.parameters() if not p.stop_gradient)

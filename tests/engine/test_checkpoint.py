@@ -6,6 +6,7 @@ import pytest
 from ppcls.engine.checkpoint import (
     LATEST,
     Checkpoint,
+    delete_leftovers,
     load_checkpoint,
     load_weights_for_inference,
     save_checkpoint,
@@ -107,3 +108,18 @@ def test_weights_for_inference_prefer_the_averaged_ones(tmp_path):
     assert load_weights_for_inference(tmp_path / "best_model.pdparams")[1].suffix == ".pdparams"
     save_checkpoint(tmp_path, "best_model", checkpoint(2))
     assert load_weights_for_inference(tmp_path / "best_model")[1].suffix == ".pdparams"
+
+
+def test_leftovers_of_a_killed_process_are_deleted(folder):
+    """And nothing else."""
+    kept = {path.name for path in folder.iterdir()} | {".hidden", ".new", "notes.tmp"}
+    for name in (".hidden", ".new", "notes.tmp"):
+        (folder / name).touch()
+    for name in (
+        ".latest.new.pdparams",
+        ".previous.pdopt.new",
+        f"..latest.new.pdema.{'0a' * 16}.tmp",
+    ):
+        (folder / name).touch()
+    delete_leftovers(folder)
+    assert {path.name for path in folder.iterdir()} == kept
