@@ -20,6 +20,7 @@ from ppcls.utils.cpu import choose_libraries
 COMMANDS = {
     "train": "train",
     "eval": "eval",
+    "visualize": "visualize",
     "infer": "infer",
     "export": "export_model",
     "predict": "predict",

@@ -1,9 +1,7 @@
 """Read every image of a configuration's datasets, report faults, draw what the model sees."""
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ppcls.commands import add_config_arguments, whole_number
 from ppcls.commands.prepare_dataset import cpu_count, print_any_name
@@ -39,8 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.override)
     from ppcls.data.inspection.check import check_of_config, write_report
     from ppcls.data.inspection.sheet import draw_sheet
+    from ppcls.inference.postprocess import label_names_of
 
-    check = check_of_config(config, arguments.splits, _label_names(config))
+    check = check_of_config(config, arguments.splits, label_names_of(config))
     folder = arguments.output or Path(check.output_dir) / "dataset_check"
     jobs = cpu_count() if arguments.jobs is None else arguments.jobs
     report = check.run(jobs, arguments.near_duplicates)
@@ -56,16 +55,3 @@ def run(arguments: argparse.Namespace) -> int:
     if report.sheet:
         print(f"What the model sees: {folder / report.sheet}")
     return 1 if errors else 0
-
-
-def _label_names(config: Mapping[str, Any]) -> "dict[int, str]":
-    """What `Infer.PostProcess.class_id_map_file` says; nothing if there is no such file."""
-    from ppcls.inference.postprocess import read_label_names
-    from ppcls.registry import parse_spec
-
-    spec = (config.get("Infer") or {}).get("PostProcess")
-    arguments = parse_spec(spec)[1] if spec else {}
-    path = arguments.get("class_id_map_file")
-    if not path or not Path(path).is_file():
-        return {}
-    return read_label_names(path, arguments.get("delimiter") or " ")

@@ -17,7 +17,7 @@ from ppcls.engine.evaluator import build_evaluator
 from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.preflight import check_datasets
 from ppcls.errors import ConfigError
-from ppcls.inference.postprocess import read_label_names
+from ppcls.inference.postprocess import label_names_of
 from ppcls.loss.base import main_logits
 from ppcls.registry import parse_spec
 from ppcls.utils.logger import init_logger, logger
@@ -113,12 +113,7 @@ def _with_transforms_of(model: DeployedModel, section: "dict[str, Any]") -> "dic
 
 def _label_names(config: "dict[str, Any]", dataset: Any) -> "dict[int, str]":
     """Names of classes, from `Infer.PostProcess` or from the dataset, as far as known."""
-    postprocess = (config.get("Infer") or {}).get("PostProcess")
-    arguments = parse_spec(postprocess)[1] if postprocess else {}
-    file = arguments.get("class_id_map_file")
-    if file and Path(file).is_file():
-        return read_label_names(file, arguments.get("delimiter") or " ")
-    return dict(enumerate(dataset.class_names or ()))
+    return label_names_of(config) or dict(enumerate(dataset.class_names or ()))
 
 
 def _announce_report(folder: Path, content: "dict[str, Any]") -> None:

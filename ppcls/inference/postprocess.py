@@ -5,6 +5,7 @@
 """
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
@@ -13,7 +14,7 @@ import numpy as np
 from ppcls.config.types import NonNegativeInt, PositiveInt, Probability
 from ppcls.errors import ConfigError, DataError
 from ppcls.inference import attributes  # noqa: F401  (registers its postprocesses)
-from ppcls.registry import POSTPROCESSES
+from ppcls.registry import POSTPROCESSES, parse_spec
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -57,6 +58,16 @@ def read_label_names(path: Union[str, Path], delimiter: str = " ") -> "dict[int,
                 f"{path}, line {number}: expected `id{delimiter}name`, found {line!r}"
             ) from None
     return names
+
+
+def label_names_of(config: "Mapping[str, Any]") -> "dict[int, str]":
+    """What `Infer.PostProcess.class_id_map_file` says; nothing if there is no such file."""
+    spec = (config.get("Infer") or {}).get("PostProcess")
+    arguments = parse_spec(spec)[1] if spec else {}
+    path = arguments.get("class_id_map_file")
+    if not path or not Path(path).is_file():
+        return {}
+    return read_label_names(path, arguments.get("delimiter") or " ")
 
 
 class _Labelled:

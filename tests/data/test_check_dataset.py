@@ -17,10 +17,11 @@ from ppcls.data.inspection.check import DatasetCheck, class_num_of
 from ppcls.data.inspection.duplicates import BANDS, equal_groups, near_pairs
 from ppcls.data.inspection.image_facts import content_digest, examine, likeness, signature
 from ppcls.data.inspection.labels import ranges
-from ppcls.data.inspection.sheet import displayable, label_text
+from ppcls.data.inspection.sheet import label_text
 from ppcls.data.inspection.survey import survey
 from ppcls.data.randomness import SampleKey
 from ppcls.data.transform.decode import decode_image
+from ppcls.data.transform.display import displayable
 from ppcls.registry import DATASETS
 
 EVAL_OPS = [
@@ -380,7 +381,7 @@ def test_the_picture_undoes_normalisation(tmp_path, normalize, to_rgb):
         seed=0,
     )
     image = dataset[SampleKey(0, 0)].image
-    assert np.array_equal(displayable(image, dataset), picture)
+    assert np.array_equal(displayable(image, dataset.transform), picture)
 
 
 def test_label_text():

@@ -130,13 +130,17 @@ class DynamicDepthwiseConv2D(nn.Layer):
         self.bias = self.create_parameter([channels], is_bias=True)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return dynamic_depthwise_conv2d(x, self.generated_kernels(x), self.bias)
+
+    def generated_kernels(self, x: paddle.Tensor) -> paddle.Tensor:
+        """(B, C, H, W) -> (B, C, K, K)."""
         C, K = x.shape[1], self.kernel_size
         pooled = paddle.mean(x, axis=[2, 3], keepdim=True)
         kernels = self.conv2(F.relu(self.bn(self.conv1(pooled))))
         kernels = paddle.reshape(kernels, [-1, self.kernels, 1, K * K])
         if self.share_channels > 1:
             kernels = paddle.tile(kernels, [1, 1, self.share_channels, 1])
-        return dynamic_depthwise_conv2d(x, paddle.reshape(kernels, [-1, C, K, K]), self.bias)
+        return paddle.reshape(kernels, [-1, C, K, K])
 
     def functional_macs(self, x: paddle.Tensor) -> "dict[str, int]":
         """MACs of the convolution with computed kernels, for a batch x."""
@@ -159,10 +163,13 @@ class InhomogeneousConv2D(nn.Layer):
         self.conv2 = nn.Sequential(PointwiseConv2D(hidden, self.groups * kernel_size**2))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return local_aggregation(x, self.generated_kernels(x))
+
+    def generated_kernels(self, x: paddle.Tensor) -> paddle.Tensor:
+        """(B, C, H, W) -> (B, groups, K * K, H, W)."""
         H, W = x.shape[2:]
         weights = self.conv2(F.relu(self.conv1(x)))
-        weights = paddle.reshape(weights, [-1, self.groups, self.kernel_size**2, H, W])
-        return local_aggregation(x, weights)
+        return paddle.reshape(weights, [-1, self.groups, self.kernel_size**2, H, W])
 
     def functional_macs(self, x: paddle.Tensor) -> "dict[str, int]":
         """MACs of the sums with computed weights, for a batch x."""
@@ -290,7 +297,7 @@ class DWNet(Model):
         self.use_recompute = use_recompute
         self.size_divisor = 4 * 2 ** (stages - 1)
         self.feature_info = [
-            {"channels": embed_dim * 2**stage, "reduction": 4 * 2**stage, "name": f"layers{stage}"}
+            {"channels": embed_dim * 2**stage, "reduction": 4 * 2**stage, "name": f"layers.{stage}"}
             for stage in range(stages)
         ]
         self.patch_embed = PatchEmbed(in_chans, embed_dim)

@@ -60,10 +60,14 @@ class SelfAttentionModule(nn.Layer):
         self.conv3 = PointwiseConv2D(channels, self.transform_channels)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        weights = self.generated_kernels(x)
+        return local_aggregation(self.conv3(x), weights, padding="reflect", channel_map="modulo")
+
+    def generated_kernels(self, x: paddle.Tensor) -> paddle.Tensor:
+        """(B, C, H, W) -> the weights of all neighbours, (B, groups, K * K, H, W)."""
         H, W = x.shape[2:]
         weights = self.attention_weights(self.conv1(x), self.conv2(x))
-        weights = paddle.reshape(weights, [-1, self.groups, self.kernel_size**2, H, W])
-        return local_aggregation(self.conv3(x), weights, padding="reflect", channel_map="modulo")
+        return paddle.reshape(weights, [-1, self.groups, self.kernel_size**2, H, W])
 
     def attention_weights(self, query: paddle.Tensor, key: paddle.Tensor) -> paddle.Tensor:
         """Two maps (B, C / 16, H, W) -> weights in the order (B, groups, K * K, H, W)."""

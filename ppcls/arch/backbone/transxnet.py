@@ -115,10 +115,14 @@ class IDConv(nn.Layer):
         )
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        C, K = x.shape[1], self.kernel_size
-        kernels = self._mixture(adaptive_avg_pool2d(x, (K, K)), self.weight)
+        kernels = self.generated_kernels(x)
         bias = self._mixture(adaptive_avg_pool2d(x, (1, 1)), self.bias)
-        return dynamic_depthwise_conv2d(x, kernels, paddle.reshape(bias, [-1, C]))
+        return dynamic_depthwise_conv2d(x, kernels, paddle.reshape(bias, [-1, x.shape[1]]))
+
+    def generated_kernels(self, x: paddle.Tensor) -> paddle.Tensor:
+        """(B, C, H, W) -> (B, C, K, K)."""
+        K = self.kernel_size
+        return self._mixture(adaptive_avg_pool2d(x, (K, K)), self.weight)
 
     def _mixture(self, pooled: paddle.Tensor, candidates: paddle.Tensor) -> paddle.Tensor:
         """Maps (B, C, k, k) and candidates (G, C, ...), k * k values each -> (B, C, k, k)."""

@@ -13,16 +13,14 @@ from ppcls.data.inspection.check import DatasetCheck
 from ppcls.data.inspection.image_facts import examine
 from ppcls.data.inspection.survey import Survey
 from ppcls.data.randomness import SampleKey
-from ppcls.data.transform.decode import DecodeImage
-from ppcls.data.transform.normalize import NormalizeImage
+from ppcls.data.transform.display import displayable
 from ppcls.errors import DataError
 from ppcls.registry import BATCH_TRANSFORMS
+from ppcls.utils.drawn_text import cut_to_width, drawable
 
 _TILE, _LINE, _GAP, _HEADING = 112, 15, 6, 30
 #: Of the picture: two images with five draws each, side by side.
 _WIDTH = 12 * (_TILE + _GAP) + 3 * _GAP
-#: Pillow's font has Latin letters only.
-_LAST_DRAWN = 0x24F
 _INK, _GREY, _BACKGROUND = (30, 30, 30), (120, 120, 120), (255, 255, 255)
 
 
@@ -58,8 +56,7 @@ def draw_sheet(check: DatasetCheck, path: Path, images: int, draws: int) -> None
     """
 
     def name(class_id: int) -> str:
-        text = check.class_name(class_id)
-        return text if max(map(ord, text), default=0) <= _LAST_DRAWN else f"class {class_id}"
+        return drawable(check.class_name(class_id), f"class {class_id}")
 
     def describe(label: Any) -> str:
         return label_text(label, name)
@@ -132,7 +129,7 @@ def draw_part(
         for epoch in range(draws):
             try:
                 (images, *_), _ = make([SampleKey(epoch, index)])
-                tiles.append(Tile(displayable(images[0], dataset), f"epoch {epoch + 1}"))
+                tiles.append(Tile(displayable(images[0], dataset.transform), f"epoch {epoch + 1}"))
             except DataError:
                 tiles.append(Tile(None, "cannot be transformed"))
         rows.append(tiles)
@@ -156,33 +153,10 @@ def draw_batch(
     except DataError as error:
         return Part(f"{split}: no batch can be made: {error}", [])
     rows = [
-        [Tile(displayable(image, dataset), describe(label))] for image, label in zip(images, labels)
+        [Tile(displayable(image, dataset.transform), describe(label))]
+        for image, label in zip(images, labels)
     ]
     return Part(f"{split}: a batch after {names}", rows)
-
-
-def displayable(image: np.ndarray, dataset: Any) -> np.ndarray:
-    """Undoes `NormalizeImage`, and BGR.
-
-    Args:
-        image: what the transforms gave, (C, H, W).
-
-    Returns:
-        RGB (H, W, 3) uint8.
-    """
-    pixels = np.asarray(image[:3], np.float32).transpose(1, 2, 0)
-    for operator in reversed(dataset.transform.operators):
-        if isinstance(operator, NormalizeImage):
-            # It is affine in each channel: black and white say all about it.
-            shape = (3, 1, 1) if operator.channel_axis == 0 else (1, 1, 3)
-            black, white = (
-                operator(np.full(shape, value, np.uint8), None).astype(np.float32).ravel()[:3]
-                for value in (0, 255)
-            )
-            pixels = (pixels - black) / (white - black) * 255
-        if isinstance(operator, DecodeImage) and not operator.to_rgb:
-            pixels = pixels[:, :, ::-1]
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def write_sheet(parts: "Sequence[Part]", path: Path) -> None:
@@ -199,7 +173,7 @@ def write_sheet(parts: "Sequence[Part]", path: Path) -> None:
                 if tile.pixels is not None:
                     _paste(sheet, tile.pixels, x, row_top)
                 color = _INK if number == 0 else _GREY
-                text = "\n".join(_fit(line, font) for line in tile.text.split("\n"))
+                text = "\n".join(cut_to_width(line, font, _TILE) for line in tile.text.split("\n"))
                 draw.text((x, row_top + _TILE + 2), text, fill=color, font=font, spacing=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
@@ -234,15 +208,6 @@ def _paste(sheet: Image.Image, pixels: np.ndarray, left: int, top: int) -> None:
     sheet.paste(
         Image.fromarray(small), (left + (_TILE - size[0]) // 2, top + (_TILE - size[1]) // 2)
     )
-
-
-def _fit(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """`text`, cut to the width of a tile."""
-    if font.getlength(text) <= _TILE:
-        return text
-    while text and font.getlength(text + "...") > _TILE:
-        text = text[:-1]
-    return text + "..."
 
 
 def label_text(label: Any, name: "Callable[[int], str]") -> str:
