@@ -133,3 +133,24 @@ def test_gradients_without_a_bad_loss_are_told_too(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "bad_batches.jsonl").read_text().splitlines()]
     assert [(row["iteration"], row["loss"]) for row in rows] == [(2, 1.0), (4, 1.0)]
     assert watch.skips_in_a_row == 1
+
+
+class Other(Environment):
+    """The view of process 0 of two, of which the other has a bad loss in its second iteration."""
+
+    def sum(self, tensor):
+        others = paddle.zeros_like(tensor)
+        others[1, 1] = 1
+        return tensor + others
+
+
+def test_processes_agree_on_whose_images_it_was(tmp_path):
+    watch = LossWatch(Names(), 10, Other("cpu", 0, 2), tmp_path, "stop", max_skips=2)
+    # The gradients of process 1 have spoiled the weights of both by the third iteration.
+    for number, loss in enumerate([1.0, 1.0, float("nan")]):
+        watch.note(number, paddle.to_tensor(loss), paddle.to_tensor([7, 8]), True)
+    with pytest.raises(TrainingError) as caught:
+        watch.check()
+    assert "in epoch 1, iteration 2 in process 1" in str(caught.value)
+    assert str(tmp_path / "bad_batches_1.jsonl") in str(caught.value)
+    assert not (tmp_path / "bad_batches.jsonl").exists()
