@@ -50,7 +50,7 @@ setup(
         "ppcls": ["py.typed"],
         "ppcls.arch.layers.native": ["*.h", "*.cc", "*.cu"],
         "ppcls.serving": ["index.html"],
-        "ppcls.data.transform.native": ["*.cc"],
+        "ppcls.data.transform.native": ["*.h", "*.cc"],
     },
     install_requires=[
         "numpy>=1.21",

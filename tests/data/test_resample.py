@@ -1,5 +1,6 @@
 """The native library resizes as Pillow does, and fused steps give what their operators give."""
 
+import platform
 import shutil
 
 import numpy as np
@@ -61,6 +62,27 @@ def test_bit_identical_to_pillow_at_any_size(method):
         image = noise(rng, width, height)
         result = resize_as_pillow(image, (new_width, new_height), method)
         assert np.array_equal(result, by_pillow(image, (new_width, new_height), method))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="builds for x86-64")
+@pytest.mark.parametrize("processor", ["x86-64", "haswell"])
+def test_other_processors_give_the_same_bits(processor, tmp_path, monkeypatch):
+    changed = {"-march=native": f"-march={processor}", "-O3": "-O1"}
+    flags = [changed.get(flag, flag) for flag in native._FLAGS]
+    monkeypatch.setattr(native, "_FLAGS", flags)
+    monkeypatch.setenv("LOGOCLAS_HOME", str(tmp_path))
+    native.build()
+    try:
+        rng = np.random.default_rng(3)
+        for new in ((97, 83), (18, 200), (1, 1)):
+            for old in ((150, 140), (40, 300), (3, 7)):
+                image, method = noise(rng, *old), METHODS[new[0] % 2]
+                whole = Part(0, 0, *new)
+                assert np.array_equal(
+                    resize_part(image, new, method, whole), by_pillow(image, new, method)
+                )
+    finally:
+        native.load.cache_clear()
 
 
 @pytest.mark.parametrize("method", METHODS)

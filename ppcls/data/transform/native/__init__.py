@@ -17,16 +17,16 @@ from ppcls.errors import UserError
 from ppcls.utils.cache import cache_folder
 from ppcls.utils.processor import processor_features
 
-_SOURCE = Path(__file__).parent / "resample.cc"
+_FOLDER = Path(__file__).parent
+_SOURCE = _FOLDER / "resample.cc"
 _NAME = "ppcls_resample"
 # No fused multiply-add: weights must be rounded as Pillow rounds them.
 _FLAGS = ["-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC"]
-_FLAGS += ["-Wno-psabi"]
 
 
 def library_path() -> Path:
     """Where the library of this source and this processor belongs."""
-    key = hashlib.sha256(_SOURCE.read_bytes())
+    key = hashlib.sha256(_SOURCE.read_bytes() + (_FOLDER / "lanes.h").read_bytes())
     key.update(" ".join(_FLAGS).encode())
     key.update(processor_features().encode())
     return cache_folder() / "native" / key.hexdigest()[:16] / f"{_NAME}.so"

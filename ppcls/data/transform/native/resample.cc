@@ -4,61 +4,25 @@
 //
 // Weights are doubles computed in Pillow's order of operations. Compile with -ffp-contract=off: a
 // fused multiply-add rounds differently.
+//
+// Rows are worked on in bands of four. Both passes run together, so that what the first leaves to
+// the second is a few bands, which stay in the processor's cache.
 
-#include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
+#include <memory>
 #include <vector>
-#ifdef __AVX2__
-#include <immintrin.h>
-#endif
+
+#include "lanes.h"
 
 namespace {
 
-constexpr int kWeightBits = 22;
-constexpr int32_t kHalf = 1 << (kWeightBits - 1);
-
-// As many integers as the processor adds at once, and their way from and to bytes.
-#if defined(__AVX512F__)
-constexpr int kLanes = 16;
-typedef int32_t Ints __attribute__((vector_size(64)));
-inline Ints widen(const uint8_t* in) {
-  return (Ints)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)));
-}
-inline void narrow(Ints sum, uint8_t* out) {
-  const __m512i positive = _mm512_max_epi32((__m512i)sum, _mm512_setzero_si512());
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtusepi32_epi8(positive));
-}
-#elif defined(__AVX2__)
-constexpr int kLanes = 8;
-typedef int32_t Ints __attribute__((vector_size(32)));
-inline Ints widen(const uint8_t* in) {
-  return (Ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(in)));
-}
-inline void narrow(Ints sum, uint8_t* out) {
-  const __m256i halves = _mm256_packus_epi32((__m256i)sum, (__m256i)sum);
-  const __m256i quarters = _mm256_packus_epi16(halves, halves);
-  const int32_t low = _mm256_extract_epi32(quarters, 0), high = _mm256_extract_epi32(quarters, 4);
-  std::memcpy(out, &low, 4);
-  std::memcpy(out + 4, &high, 4);
-}
-#else
-constexpr int kLanes = 4;
-typedef int32_t Ints __attribute__((vector_size(16)));
-inline Ints widen(const uint8_t* in) { return Ints{in[0], in[1], in[2], in[3]}; }
-inline void narrow(Ints sum, uint8_t* out) {
-  for (int i = 0; i < kLanes; ++i) out[i] = std::min(std::max(sum[i], 0), 255);
-}
-#endif
-
-double bilinear(double x) {
+inline double bilinear(double x) {
   x = std::fabs(x);
   return x < 1.0 ? 1.0 - x : 0.0;
 }
 
 // Keys' cubic with a = -0.5.
-double bicubic(double x) {
+inline double bicubic(double x) {
   constexpr double a = -0.5;
   x = std::fabs(x);
   if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
@@ -66,118 +30,219 @@ double bicubic(double x) {
   return 0.0;
 }
 
-struct Filter {
-  double (*weight)(double);
-  double support;
-};
+enum Filter { kBilinear, kBicubic };
 
-constexpr Filter kFilters[] = {{bilinear, 1.0}, {bicubic, 2.0}};
+constexpr int kBand = 4;
 
-// Which input samples the output samples [begin, end) are made of, and their weights.
+// Which input samples the output samples [begin, end) are made of, and their weights, in groups of
+// four neighbours, of which the first is a multiple of `step`, counted from `begin`.
 struct Taps {
-  int stride;
-  std::vector<int> first;
-  std::vector<int> count;
-  std::vector<int32_t> weights;  // `stride` per output sample
+  int begin, end;          // of all input samples that are needed
+  int groups = 0;          // of each output sample: as many as any needs
+  std::vector<int> first;  // sample of the first group, from `begin`; padded to a multiple of four
+  std::vector<Weights> weights;  // `groups` of each output sample
 
-  Taps(const Filter& filter, int in_size, int out_size, int begin, int end) {
+  Taps(Filter filter, int in_size, int out_size, int out_begin, int out_end, int step) {
     // Pillow keeps lengths as floats.
     const double scale = static_cast<double>(static_cast<float>(in_size)) / out_size;
     const double filter_scale = std::max(scale, 1.0);
-    const double support = filter.support * filter_scale;
-    stride = static_cast<int>(std::ceil(support)) * 2 + 1;
-    first.resize(end - begin);
-    count.resize(end - begin);
-    weights.assign(static_cast<size_t>(end - begin) * stride, 0);
-    std::vector<double> exact(stride);
+    const double support = (filter == kBilinear ? 1.0 : 2.0) * filter_scale;
+    const int size = out_end - out_begin, padded = (size + 3) / 4 * 4;
+    std::vector<int> low(size), count(size);
+    first.resize(padded);
+    for (int i = 0; i < size; ++i) {
+      const double center = (i + out_begin + 0.5) * scale;
+      low[i] = std::max(static_cast<int>(center - support + 0.5), 0);
+      count[i] = std::min(static_cast<int>(center + support + 0.5), in_size) - low[i];
+      first[i] = (low[i] - low[0]) / step * step;
+      groups = std::max(groups, (low[i] - low[0] - first[i] + count[i] + 3) / 4);
+    }
+    begin = low.front();
+    end = low.back() + count.back();
+
+    weights.resize(static_cast<size_t>(padded) * groups);
+    std::vector<double> exact(4 * groups);
     const double inverse = 1.0 / filter_scale;
-    for (int i = begin; i < end; ++i) {
-      const double center = (i + 0.5) * scale;
-      const int low = std::max(static_cast<int>(center - support + 0.5), 0);
-      const int high = std::min(static_cast<int>(center + support + 0.5), in_size);
+    for (int i = 0; i < size; ++i) {
+      const double center = (i + out_begin + 0.5) * scale;
       double sum = 0.0;
-      for (int k = 0; k < high - low; ++k) {
-        exact[k] = filter.weight((k + low - center + 0.5) * inverse);
+      for (int k = 0; k < count[i]; ++k) {
+        const double x = (k + low[i] - center + 0.5) * inverse;
+        exact[k] = filter == kBilinear ? bilinear(x) : bicubic(x);
         sum += exact[k];
       }
-      first[i - begin] = low;
-      count[i - begin] = high - low;
-      int32_t* rounded = &weights[static_cast<size_t>(i - begin) * stride];
-      for (int k = 0; k < high - low; ++k) {
+      Weights* group = &weights[static_cast<size_t>(i) * groups];
+      const int skipped = low[i] - begin - first[i];
+      for (int k = 0; k < count[i]; ++k) {
         const double w = (sum != 0.0 ? exact[k] / sum : exact[k]) * (1 << kWeightBits);
-        rounded[k] = static_cast<int>(w < 0 ? w - 0.5 : w + 0.5);
+        const int place = skipped + k;
+        group[place / 4].set(place % 4, static_cast<int>(w < 0 ? w - 0.5 : w + 0.5));
       }
     }
   }
 
-  int begin() const { return first.front(); }
-  int end() const { return first.back() + count.back(); }
+  int length() const { return end - begin; }
 };
 
-constexpr int kRows = kLanes / 4;
+// Memory that is not cleared.
+struct Buffer {
+  std::unique_ptr<uint8_t[]> memory;
 
-// Four bytes to integers: a pixel, and a byte of the next one.
-inline void widen_pixel(const uint8_t* in, int32_t* out) {
-#ifdef __AVX2__
-  int32_t pixel;
-  std::memcpy(&pixel, in, 4);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_cvtepu8_epi32(_mm_cvtsi32_si128(pixel)));
-#else
-  for (int c = 0; c < 4; ++c) out[c] = in[c];
-#endif
-}
+  explicit Buffer(int64_t size) : memory(new uint8_t[size]) {}
+  uint8_t* at(int64_t offset) const { return memory.get() + offset; }
+};
 
-// Filters along the rows, `kRows` of them at a time: pixels of one row have different weights.
-//   in: pixels of 3 bytes; out: (rows, size of taps) pixels of 4 bytes, the fourth of no meaning.
-void filter_rows(const uint8_t* in, int64_t stride, int rows, const Taps& taps, uint8_t* out) {
-  const int size = static_cast<int>(taps.first.size());
-  const int begin = taps.begin(), length = taps.end() - begin;
-  std::vector<Ints> pixels(length);
-  for (int y = 0; y < rows; y += kRows) {
-    const int n = std::min(kRows, rows - y);
-    for (int r = 0; r < n; ++r) {
-      const uint8_t* row = in + (y + r) * stride + 3 * begin;
-      int32_t* lanes = reinterpret_cast<int32_t*>(pixels.data()) + 4 * r;
-      for (int x = 0; x < length - 1; ++x, row += 3, lanes += kLanes) widen_pixel(row, lanes);
-      // The last pixel may be the end of the image's memory.
-      for (int c = 0; c < 3; ++c) lanes[c] = row[c];
+int64_t round_up(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
+
+// Rows of pixels of 3 bytes, as many as a band.
+struct PixelRows : Buffer {
+  int64_t stride;
+
+  explicit PixelRows(const Taps& across) : PixelRows(row_size(across)) {}
+  uint8_t* row(int number) const { return at(number * stride); }
+
+ private:
+  explicit PixelRows(int64_t size) : Buffer(kBand * size), stride(size) {}
+
+  // Groups go on after the last pixel, whose weights there are zero; four pixels are read as 16 bytes.
+  static int64_t row_size(const Taps& across) {
+    return round_up(3 * (across.length() + 4 * across.groups) + 4, 16);
+  }
+};
+
+// The last bands of rows, as quads, that a row of the result is made of.
+struct Bands : Buffer {
+  int64_t size;  // in bytes, of a band
+  int kept, done = 0;
+  std::vector<const uint8_t*> from;  // the bands of the row that is being filtered
+
+  // For rows of `length` bytes.
+  Bands(int64_t length, const Taps& down)
+      : Buffer(down.groups * round_up(kBand * length, 64)),
+        size(round_up(kBand * length, 64)),
+        kept(down.groups),
+        from(down.groups) {}
+
+  uint8_t* band(int number) const { return at(number % kept * size); }
+
+  // Filters along the columns: gives the row `y` of the result, a quarter of `size` bytes.
+  // `make(number, band)` is called for the bands that are new.
+  template <typename Make>
+  void filter(const Taps& down, int y, Make make, uint8_t* out) {
+    const int first = down.first[y] / kBand, groups = down.groups;
+    for (; done < first + groups; ++done) make(done, band(done));
+    for (int k = 0; k < groups; ++k) from[k] = band(first + k);
+    const Weights* weights = &down.weights[static_cast<size_t>(y) * groups];
+    for (int64_t i = 0; i < size; i += 64, out += 16) {
+      Sums sums;
+      for (int k = 0; k < groups; ++k) sums.add(load_quads(from[k] + i), weights[k]);
+      store_sums(sums, out);
     }
-    for (int i = 0; i < size; ++i) {
-      const Ints* pixel = &pixels[taps.first[i] - begin];
-      const int32_t* weight = &taps.weights[static_cast<size_t>(i) * taps.stride];
-      Ints sum = Ints{} + kHalf;
-      for (int k = 0; k < taps.count[i]; ++k) sum += pixel[k] * weight[k];
-      uint8_t bytes[kLanes];
-      narrow(sum >> kWeightBits, bytes);
-      for (int r = 0; r < n; ++r) {
-        std::memcpy(out + 4 * (static_cast<int64_t>(y + r) * size + i), bytes + 4 * r, 4);
+  }
+};
+
+// Filters a band along its rows: gives three planes of quads, `plane` bytes apart.
+template <int kGroups>
+void filter_rows(const PixelRows& rows, const Taps& across, uint8_t* out, int64_t plane) {
+  const int size = static_cast<int>(across.first.size());
+  const int groups = kGroups ? kGroups : across.groups;
+  const Weights* weights = across.weights.data();
+  for (int x = 0; x < size; x += 4, weights += 4 * groups, out += 16) {
+    Sums sums[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const uint8_t* pixels = rows.row(0) + 3 * across.first[x + i];
+#pragma GCC unroll 4
+      for (int k = 0; k < groups; ++k) {
+        sums[i].add(load_pixels(pixels + 12 * k, rows.stride), weights[i * groups + k]);
       }
     }
+    store_pixels(sums, out, plane);
   }
 }
 
-// Filters along the columns.
-//   in: rows of `length` bytes; out: (size of taps) rows of `length` bytes.
-void filter_columns(const uint8_t* in, int64_t stride, int length, const Taps& taps, uint8_t* out) {
-  for (size_t y = 0; y < taps.first.size(); ++y, out += length) {
-    const uint8_t* top = in + taps.first[y] * stride;
-    const int32_t* weight = &taps.weights[y * taps.stride];
-    const int count = taps.count[y];
-    int i = 0;
-    for (; i + 2 * kLanes <= length; i += 2 * kLanes) {
-      Ints left = Ints{} + kHalf, right = left;
-      const uint8_t* bytes = top + i;
-      for (int k = 0; k < count; ++k, bytes += stride) {
-        left += widen(bytes) * weight[k];
-        right += widen(bytes + kLanes) * weight[k];
-      }
-      narrow(left >> kWeightBits, out + i);
-      narrow(right >> kWeightBits, out + i + kLanes);
+// The same, by a loop of a fixed length where there are few groups.
+void filter_rows(const PixelRows& rows, const Taps& across, uint8_t* out, int64_t plane) {
+  switch (across.groups) {
+    case 1: return filter_rows<1>(rows, across, out, plane);
+    case 2: return filter_rows<2>(rows, across, out, plane);
+    case 3: return filter_rows<3>(rows, across, out, plane);
+    default: return filter_rows<0>(rows, across, out, plane);
+  }
+}
+
+struct Image {
+  const uint8_t* pixels;  // (height, width, 3)
+  int64_t stride;         // bytes from row to row
+  int width, height;
+
+  const uint8_t* at(int x, int y) const { return pixels + y * stride + 3 * x; }
+};
+
+// Where the result goes, row by row.
+struct Output {
+  int width, height;
+  bool swap;
+  uint8_t* bytes;
+  float scale;
+  const float *mean, *std;
+  float* planes;
+
+  // Takes a row as three planes, each of `plane` bytes.
+  void put(int y, const uint8_t* row, int64_t plane) const {
+    const uint8_t* channels[3];
+    for (int c = 0; c < 3; ++c) channels[c] = row + (swap ? 2 - c : c) * plane;
+    if (planes == nullptr) {
+      interleave(channels, width, bytes + 3 * static_cast<int64_t>(y) * width);
+      return;
     }
-    for (; i < length; ++i) {
-      int32_t sum = kHalf;
-      for (int k = 0; k < count; ++k) sum += top[k * stride + i] * weight[k];
-      out[i] = static_cast<uint8_t>(std::min(std::max(sum >> kWeightBits, 0), 255));
+    for (int c = 0; c < 3; ++c) {
+      const uint8_t* values = channels[c];
+      const float m = mean[c], s = std[c];
+      float* out = planes + (static_cast<int64_t>(c) * height + y) * width;
+      for (int x = 0; x < width; ++x) out[x] = (values[x] * scale - m) / s;
+    }
+  }
+};
+
+void rows_first(const Image& image, const Taps& across, const Taps& down, const Output& output) {
+  const int64_t plane = round_up(output.width, 16);
+  PixelRows rows(across);
+  Bands bands(3 * plane, down);
+  Buffer row(3 * plane);
+  const auto make = [&](int number, uint8_t* band) {
+    for (int i = 0; i < kBand; ++i) {
+      const int y = std::min(down.begin + number * kBand + i, image.height - 1);
+      std::memcpy(rows.row(i), image.at(across.begin, y), 3 * across.length());
+    }
+    filter_rows(rows, across, band, kBand * plane);
+  };
+  for (int y = 0; y < output.height; ++y) {
+    bands.filter(down, y, make, row.at(0));
+    output.put(y, row.at(0), plane);
+  }
+}
+
+void columns_first(const Image& image, const Taps& across, const Taps& down, const Output& output) {
+  const int length = 3 * across.length();
+  const int64_t plane = round_up(output.width, 16);
+  PixelRows rows(across);
+  Bands bands(length, down);
+  Buffer narrow(3 * kBand * plane), row(3 * plane);
+  const auto make = [&](int number, uint8_t* band) {
+    for (int i = 0; i < kBand; ++i) {
+      const int y = std::min(down.begin + number * kBand + i, image.height - 1);
+      const uint8_t* in = image.at(across.begin, y);
+      for (int x = 0; x < length; ++x) band[kBand * x + i] = in[x];
+    }
+  };
+  for (int top = 0; top < output.height; top += kBand) {
+    const int count = std::min(kBand, output.height - top);
+    for (int i = 0; i < count; ++i) bands.filter(down, top + i, make, rows.row(i));
+    filter_rows(rows, across, narrow.at(0), kBand * plane);
+    for (int i = 0; i < count; ++i) {
+      for (int64_t x = 0; x < 3 * plane; ++x) *row.at(x) = *narrow.at(kBand * x + i);
+      output.put(top + i, row.at(0), plane);
     }
   }
 }
@@ -195,37 +260,13 @@ extern "C" {
 //   bytes: receives (crop_height, crop_width, 3), unless there are
 //   planes: receives (3, crop_height, crop_width), (value * scale - mean[c]) / std[c] in float.
 void ppcls_resample(const uint8_t* pixels, int64_t stride, int width, int height, int filter,
-                    int columns_first, int out_width, int out_height, int left, int top,
+                    int first_columns, int out_width, int out_height, int left, int top,
                     int crop_width, int crop_height, int swap, uint8_t* bytes, float scale,
                     const float* mean, const float* std, float* planes) {
-  const Taps across(kFilters[filter], width, out_width, left, left + crop_width);
-  const Taps down(kFilters[filter], height, out_height, top, top + crop_height);
-  const int64_t size = static_cast<int64_t>(crop_width) * crop_height;
-  std::vector<uint32_t> result(size);
-  uint8_t* out = reinterpret_cast<uint8_t*>(result.data());
-  if (columns_first) {
-    const int length = 3 * width;
-    std::vector<uint8_t> shorter(static_cast<size_t>(crop_height) * length);
-    filter_columns(pixels, stride, length, down, shorter.data());
-    filter_rows(shorter.data(), length, crop_height, across, out);
-  } else {
-    const int rows = down.end() - down.begin(), length = 4 * crop_width;
-    std::vector<uint8_t> narrower(static_cast<size_t>(rows) * length);
-    filter_rows(pixels + down.begin() * stride, stride, rows, across, narrower.data());
-    filter_columns(narrower.data() - static_cast<int64_t>(down.begin()) * length, length, length,
-                   down, out);
-  }
-  if (planes == nullptr) {
-    for (int64_t i = 0; i < size; ++i) {
-      for (int c = 0; c < 3; ++c) bytes[3 * i + c] = out[4 * i + (swap ? 2 - c : c)];
-    }
-    return;
-  }
-  for (int c = 0; c < 3; ++c, planes += size) {
-    const int shift = 8 * (swap ? 2 - c : c);
-    for (int64_t i = 0; i < size; ++i) {
-      planes[i] = (static_cast<float>(result[i] >> shift & 255) * scale - mean[c]) / std[c];
-    }
-  }
+  const Taps across(static_cast<Filter>(filter), width, out_width, left, left + crop_width, 1);
+  const Taps down(static_cast<Filter>(filter), height, out_height, top, top + crop_height, kBand);
+  const Image image{pixels, stride, width, height};
+  const Output output{crop_width, crop_height, swap != 0, bytes, scale, mean, std, planes};
+  (first_columns ? columns_first : rows_first)(image, across, down, output);
 }
 }
