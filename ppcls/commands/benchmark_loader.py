@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ppcls.config import load_config
     from ppcls.data.benchmark import measure_loader, measure_operators
     from ppcls.data.loader import build_loader
+    from ppcls.engine.preflight import check_datasets
     from ppcls.errors import ConfigError
 
     config = load_config(arguments.config, arguments.override)
@@ -49,6 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
         return build_loader({**section, "loader": {"num_workers": 0}}, split, class_num, seed)
 
     loader = build_without_workers()
+    check_datasets({f"DataLoader.{split}.dataset": loader.dataset}, class_num)
+    if len(loader) == 0:
+        raise ConfigError(
+            f"DataLoader.{split}.sampler: the dataset has {len(loader.dataset)} images, fewer than "
+            "a batch, and drop_last leaves them out; make batch_size smaller"
+        )
     is_fused = loader.dataset.transform.steps != loader.dataset.transform.operators
     rounds = 1 + is_fused + len(arguments.workers)
     total = 1 + rounds * min(len(loader), batches)

@@ -74,6 +74,21 @@ def test_a_missing_section_is_named(config, capsys):
     assert "DataLoader.Eval" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("dataset.cls_label_path", "no_such.txt", "no_such.txt"),
+        ("sampler.batch_size", 1000, "fewer than a batch"),
+    ],
+)
+def test_nothing_to_measure_is_a_sentence(key, value, expected, config, capsys):
+    arguments = ["-c", str(config), "-o", f"DataLoader.Train.{key}={value}"]
+    assert (
+        main("benchmark-loader", [*arguments, "-o", "DataLoader.Train.sampler.drop_last=true"]) == 1
+    )
+    assert expected in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wrong", [["--batches", "0"], ["--workers", "-1"], ["--split", "Test"]])
 def test_wrong_arguments(config, wrong):
     with pytest.raises(SystemExit):

@@ -187,8 +187,11 @@ inline void store_pixels(const Sums (&sums)[4], uint8_t* out, int64_t plane) {
 
 #else
 
+// Vectors of GCC and Clang, for any processor.
+typedef int32_t Ints __attribute__((vector_size(16)));
+
 struct Lanes {
-  uint8_t bytes[16][4];
+  Ints terms[4][4];  // one of four rows or four columns, one of the four terms: four sums'
 };
 
 struct Weights {
@@ -198,37 +201,37 @@ struct Weights {
 };
 
 struct Sums {
-  int32_t sum[16];
-
-  Sums() { std::fill(sum, sum + 16, kHalf); }
+  Ints sum[4] = {Ints{} + kHalf, Ints{} + kHalf, Ints{} + kHalf, Ints{} + kHalf};
 
   void add(const Lanes& lanes, const Weights& weights) {
-    for (int i = 0; i < 16; ++i) {
-      for (int k = 0; k < 4; ++k) sum[i] += lanes.bytes[i][k] * weights.weight[k];
+    for (int i = 0; i < 4; ++i) {
+      for (int k = 0; k < 4; ++k) sum[i] += lanes.terms[i][k] * weights.weight[k];
     }
   }
 
-  uint8_t rounded(int i) const {
-    return static_cast<uint8_t>(std::min(std::max(sum[i] >> kWeightBits, 0), 255));
+  uint8_t rounded(int i, int j) const {
+    return static_cast<uint8_t>(std::min(std::max(sum[i][j] >> kWeightBits, 0), 255));
   }
 };
 
 inline Lanes load_quads(const uint8_t* in) {
   Lanes lanes;
-  std::memcpy(&lanes, in, sizeof lanes);
+  for (int i = 0; i < 4; ++i, in += 16) {
+    for (int k = 0; k < 4; ++k) lanes.terms[i][k] = Ints{in[k], in[4 + k], in[8 + k], in[12 + k]};
+  }
   return lanes;
 }
 
 inline void store_sums(const Sums& sums, uint8_t* out) {
-  for (int i = 0; i < 16; ++i) out[i] = sums.rounded(i);
+  for (int i = 0; i < 16; ++i) out[i] = sums.rounded(i / 4, i % 4);
 }
 
 // Four pixels of each row to (channel, pixel), the fourth channel zero.
 inline Lanes load_pixels(const uint8_t* in, int64_t stride) {
-  Lanes lanes = {};
-  for (int row = 0; row < 4; ++row) {
-    for (int c = 0; c < 3; ++c) {
-      for (int k = 0; k < 4; ++k) lanes.bytes[4 * row + c][k] = in[row * stride + 3 * k + c];
+  Lanes lanes;
+  for (int row = 0; row < 4; ++row, in += stride) {
+    for (int k = 0; k < 4; ++k) {
+      lanes.terms[row][k] = Ints{in[3 * k], in[3 * k + 1], in[3 * k + 2], 0};
     }
   }
   return lanes;
@@ -237,7 +240,7 @@ inline Lanes load_pixels(const uint8_t* in, int64_t stride) {
 inline void store_pixels(const Sums (&sums)[4], uint8_t* out, int64_t plane) {
   for (int c = 0; c < 3; ++c) {
     for (int x = 0; x < 4; ++x) {
-      for (int row = 0; row < 4; ++row) out[c * plane + 4 * x + row] = sums[x].rounded(4 * row + c);
+      for (int row = 0; row < 4; ++row) out[c * plane + 4 * x + row] = sums[x].rounded(row, c);
     }
   }
 }

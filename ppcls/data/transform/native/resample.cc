@@ -110,6 +110,40 @@ struct PixelRows : Buffer {
   }
 };
 
+// Filters bands along their columns.
+//   bands: `groups` of them, each of `size` bytes; out: a quarter as many.
+template <int kGroups>
+void sum_columns(const uint8_t* const* bands, const Weights* weights, int groups, int64_t size,
+                 uint8_t* out) {
+  // A loop of a fixed length over pointers that do not change leaves them and the weights in registers.
+  const int count = kGroups ? kGroups : groups;
+  const uint8_t* fixed_bands[kGroups ? kGroups : 1];
+  Weights fixed_weights[kGroups ? kGroups : 1];
+  if (kGroups) {
+    std::copy_n(bands, count, fixed_bands);
+    std::copy_n(weights, count, fixed_weights);
+    bands = fixed_bands;
+    weights = fixed_weights;
+  }
+  for (int64_t i = 0; i < size; i += 64, out += 16) {
+    Sums sums;
+#pragma GCC unroll 4
+    for (int k = 0; k < count; ++k) sums.add(load_quads(bands[k] + i), weights[k]);
+    store_sums(sums, out);
+  }
+}
+
+// The same, by loops of a fixed length where there are few groups.
+void sum_columns(const uint8_t* const* bands, const Weights* weights, int groups, int64_t size,
+                 uint8_t* out) {
+  switch (groups) {
+    case 1: return sum_columns<1>(bands, weights, groups, size, out);
+    case 2: return sum_columns<2>(bands, weights, groups, size, out);
+    case 3: return sum_columns<3>(bands, weights, groups, size, out);
+    default: return sum_columns<0>(bands, weights, groups, size, out);
+  }
+}
+
 // The last bands of rows, as quads, that a row of the result is made of.
 struct Bands : Buffer {
   int64_t size;  // in bytes, of a band
@@ -129,15 +163,11 @@ struct Bands : Buffer {
   // `make(number, band)` is called for the bands that are new.
   template <typename Make>
   void filter(const Taps& down, int y, Make make, uint8_t* out) {
-    const int first = down.first[y] / kBand, groups = down.groups;
-    for (; done < first + groups; ++done) make(done, band(done));
-    for (int k = 0; k < groups; ++k) from[k] = band(first + k);
-    const Weights* weights = &down.weights[static_cast<size_t>(y) * groups];
-    for (int64_t i = 0; i < size; i += 64, out += 16) {
-      Sums sums;
-      for (int k = 0; k < groups; ++k) sums.add(load_quads(from[k] + i), weights[k]);
-      store_sums(sums, out);
-    }
+    const int first = down.first[y] / kBand, end = first + down.groups;
+    for (; done < end; ++done) make(done, band(done));
+    for (int number = first; number < end; ++number) from[number - first] = band(number);
+    sum_columns(from.data(), &down.weights[static_cast<size_t>(y) * down.groups], down.groups, size,
+                out);
   }
 };
 
