@@ -35,6 +35,11 @@ class MixedPrecision:
             )
         logger.info(f"AMP: computing in {self.dtype}, level {self.options.level}")
 
+    @property
+    def wraps_optimizer(self) -> bool:
+        """Whether steps need more than the optimizer: a loss scale, or copies of the weights."""
+        return self.scaler is not None or (self.options is not None and self.options.level == "O2")
+
     def decorate(self, model: paddle.nn.Layer, optimizer: Any) -> "tuple[paddle.nn.Layer, Any]":
         """Level O2: weights in the computation type, with float32 master copies."""
         if self.options is None or self.options.level != "O2":

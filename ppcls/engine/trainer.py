@@ -44,6 +44,7 @@ from ppcls.errors import ConfigError, TrainingError
 from ppcls.loss import CombinedLoss
 from ppcls.metric import build_metrics
 from ppcls.optimizer import ExponentialMovingAverage, build_optimizer
+from ppcls.optimizer.sharding import ShardedOptimizer
 from ppcls.registry import parse_spec
 from ppcls.utils.cpu import describe_settings
 from ppcls.utils.logger import init_logger, logger
@@ -149,7 +150,14 @@ class Trainer:
             loss=self.loss,
             batch_size=self._images_per_step(),
             image_shape=options.image_shape,
+            rank=self.environment.rank,
+            world_size=self.environment.world_size,
         )
+        if isinstance(self.optimizer, ShardedOptimizer) and self.precision.wraps_optimizer:
+            raise ConfigError(
+                "Optimizer.shard_state works with float32 and with AMP's bfloat16 at level O1, not "
+                "with float16 or level O2"
+            )
         if self.schedule.needs_evaluation and not options.eval_during_train:
             raise ConfigError(
                 f"Optimizer.lr: {self.schedule.name} reacts to evaluations; set "
@@ -391,6 +399,8 @@ class Trainer:
 
     def _save(self, name: str, averages: Optional[RunningAverages] = None) -> None:
         """Saves a checkpoint; a full disk costs this checkpoint, not the run."""
+        if isinstance(self.optimizer, ShardedOptimizer) and not self.environment.is_main:
+            self.optimizer.state_dict()  # the first process asks for it, to save
         if self.environment.is_main:
             try:
                 checkpoint = collect_run(self, averages)

@@ -11,6 +11,7 @@ from ppcls.errors import ConfigError
 from ppcls.optimizer.groups import assign_groups, layer_rates, log_groups, scale_rates
 from ppcls.optimizer.options import OptimizerOptions, ScheduleOptions
 from ppcls.optimizer.schedule import Schedule
+from ppcls.optimizer.sharding import ShardedOptimizer
 from ppcls.optimizer.weight_decay import WeightDecay, exempt_parameters
 from ppcls.registry import LRS, OPTIMIZERS, parse_spec
 from ppcls.utils.logger import logger
@@ -24,7 +25,9 @@ def build_optimizer(
     loss: Optional[paddle.nn.Layer] = None,
     batch_size: Optional[int] = None,
     image_shape: Optional[Sequence[int]] = None,
-) -> "tuple[paddle.optimizer.Optimizer, Schedule]":
+    rank: int = 0,
+    world_size: int = 1,
+) -> "tuple[Any, Schedule]":
     """The optimizer of the parameters of `model` that are not frozen, and its learning rate.
 
     Args:
@@ -35,6 +38,7 @@ def build_optimizer(
         loss: has parameters to be trained too.
         batch_size: images per optimizer step, of all processes; `lr.auto_scale` needs it.
         image_shape: (C, H, W) of an image that the model takes; `layer_decay` needs it.
+        rank, world_size: of this process, among which `shard_state` shares out the state.
 
     Raises:
         ConfigError: keys contradict each other.
@@ -46,13 +50,22 @@ def build_optimizer(
     trained = [parameter for parameter in parameters if not parameter.stop_gradient]
     if not trained:
         raise ConfigError("there is nothing to train: every parameter of the model is frozen")
-    optimizer = OPTIMIZERS.get(name)(
-        parameters=trained,
-        learning_rate=schedule,
-        decay=_treat_apart(model, options, image_shape),
-        grad_clip=_grad_clip(options),
-        **own,
-    )
+    decay = _treat_apart(model, options, image_shape)
+    clip = _grad_clip(options)
+
+    def build(parameters: "list[paddle.Tensor]", grad_clip: Optional[ClipGradBase] = None) -> Any:
+        return OPTIMIZERS.get(name)(
+            parameters=parameters, learning_rate=schedule, decay=decay, grad_clip=grad_clip, **own
+        )
+
+    if options.shard_state and world_size > 1:
+        if len(trained) < world_size:
+            raise ConfigError(
+                f"Optimizer.shard_state: {len(trained)} parameters are trained, fewer than there "
+                f"are processes ({world_size})"
+            )
+        return ShardedOptimizer(build, trained, clip, rank, world_size), schedule
+    optimizer = build(trained, clip)
     return optimizer, schedule
 
 

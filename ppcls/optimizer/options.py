@@ -44,6 +44,8 @@ class OptimizerOptions:
     layer_decay: Optional[Annotated[float, Range(0, 1, open_low=True)]] = None
     #: A parameter belongs to the first group that names it.
     groups: Optional[list[ParameterGroup]] = None
+    #: Each process keeps the optimizer's state of a share of the parameters only.
+    shard_state: bool = False
 
 
 @dataclass(frozen=True)
