@@ -1,31 +1,35 @@
-"""A bounded load on `ppcls serve` over the loopback: throughput, latency, and wrong answers.
+r"""A bounded load on `ppcls serve` over the loopback: throughput, latency, and wrong answers.
 
     python benchmarks/serving_load.py inference/ photos/ --clients 1 8 64 --seconds 15
-    python benchmarks/serving_load.py inference/ photos/ --clients 64 --batch 1 8
+    python benchmarks/serving_load.py inference/ photos/ --clients 64 --batch 1 8 --rounds 5
+    python benchmarks/serving_load.py inference/ photos/ --clients 8 --batch 8 --seconds 1200 \
+        --memory
 
-For each size of a batch a server is started in a process of its own. Clients keep their connection,
-send one photo after the other, and compare every answer with the offline prediction of that photo:
-the same classes in the same order, scores within 2e-5 (batches of other sizes round differently).
-Exits with 1 if any answer was wrong, or was an error below the limit of the queue.
+For each size of a batch a server is started in a process of its own; they take turns, `--rounds` of
+them, so that ratios hold on a machine with other work. Clients keep their connection, send one
+photo after the other, and compare every answer with the offline prediction of that photo: the same
+classes in the same order, scores within 2e-5 (batches of other sizes round differently). Exits with
+1 if any answer was wrong, or was an error below the limit of the queue.
 """
 
 import argparse
 import base64
 import http.client
 import json
-import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from serving_process import ROOT, cpu_seconds, start, usage
+
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402 (ppcls is found by the line above)
+import numpy as np
 
-from ppcls.inference import Predictor  # noqa: E402
+from ppcls.inference import Predictor
 
 TOLERANCE = 2e-5
 PATH = "/image-classification"
@@ -37,34 +41,22 @@ class Load:
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.wrong = 0
-        self.statuses: dict[int, int] = {}
-
-
-def start(arguments: argparse.Namespace, batch: int) -> "tuple[subprocess.Popen, int]":
-    """A server that is ready, and its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, str(ROOT / "deploy" / "server" / "serve.py")]
-    command += ["--model_dir", arguments.model_dir, "--port", str(port)]
-    command += ["--engine", arguments.engine, "--threads", str(arguments.threads)]
-    command += ["--max_batch_size", str(batch), "--queue_size", str(arguments.queue_size)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-            return process, port
-        except ConnectionRefusedError:
-            if process.poll() is not None:
-                sys.exit("error: the server did not start; see `ppcls serve`")
-            time.sleep(0.1)
+        self.statuses: Counter[int] = Counter()
+        self.duration = 0.0
+        self.cpu_seconds = 0.0
 
 
 def run_clients(
-    port: int, count: int, seconds: float, bodies: "list[bytes]", expected: "list[dict]"
-) -> Load:
-    """`count` clients for `seconds`."""
-    load, lock = Load(), threading.Lock()
+    load: Load,
+    port: int,
+    count: int,
+    seconds: float,
+    bodies: "list[bytes]",
+    expected: "list[dict]",
+) -> None:
+    """`count` clients for `seconds`; adds to `load`."""
+    lock = threading.Lock()
+    load.duration += seconds
     stop = time.monotonic() + seconds
 
     def client(number: int) -> None:
@@ -79,7 +71,7 @@ def run_clients(
             elapsed = time.perf_counter() - started
             is_wrong = response.status == 200 and not is_right(document, expected[index])
             with lock:
-                load.statuses[response.status] = load.statuses.get(response.status, 0) + 1
+                load.statuses[response.status] += 1
                 load.wrong += is_wrong
                 if response.status == 200:
                     load.seconds.append(elapsed)
@@ -93,7 +85,6 @@ def run_clients(
         thread.start()
     for thread in threads:
         thread.join()
-    return load
 
 
 def is_right(document: dict, expected: dict) -> bool:
@@ -115,6 +106,8 @@ def main() -> int:
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--queue_size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=1, help="of all loads, each of --seconds")
+    parser.add_argument("--memory", action="store_true", help="of the server, once a minute")
     arguments = parser.parse_args()
     paths = sorted(Path(arguments.photos).rglob("*.jpg"))[:64]
     predictor = Predictor(arguments.model_dir, arguments.engine, threads=arguments.threads, topk=5)
@@ -124,27 +117,58 @@ def main() -> int:
         for path in paths
     ]
     print(f"{len(paths)} photos, {sum(map(len, bodies)) // len(bodies)} bytes a request")
-    print("| batch | clients | images/s | p50 ms | p99 ms | answers | wrong | errors |")
-    print("|---|---|---|---|---|---|---|---|")
-    failed = False
-    for batch in arguments.batch:
-        process, port = start(arguments, batch)
-        try:
-            run_clients(port, 4, 2, bodies, expected)
-            for count in arguments.clients:
-                load = run_clients(port, count, arguments.seconds, bodies, expected)
-                p50, p99 = np.percentile(load.seconds, [50, 99]) * 1000
-                errors = {status: n for status, n in load.statuses.items() if status != 200}
-                failed |= bool(load.wrong) or (bool(errors) and count <= arguments.queue_size)
-                print(
-                    f"| {batch} | {count} | {len(load.seconds) / arguments.seconds:.1f} "
-                    f"| {p50:.1f} | {p99:.1f} | {len(load.seconds)} | {load.wrong} "
-                    f"| {errors or 0} |",
-                    flush=True,
-                )
-        finally:
+    options = ["--engine", arguments.engine, "--threads", str(arguments.threads)]
+    options += ["--queue_size", str(arguments.queue_size)]
+    servers = {
+        batch: start(arguments.model_dir, *options, "--max_batch_size", str(batch))
+        for batch in arguments.batch
+    }
+    loads = {(b, n): Load() for b in arguments.batch for n in arguments.clients}
+    try:
+        for _, port in servers.values():
+            run_clients(Load(), port, 4, 2, bodies, expected)
+        if arguments.memory:
+            for process, _ in servers.values():
+                threading.Thread(target=watch, args=(process,), daemon=True).start()
+        for _ in range(arguments.rounds):
+            for (batch, count), load in loads.items():
+                process, port = servers[batch]
+                before = cpu_seconds(process.pid)
+                run_clients(load, port, count, arguments.seconds, bodies, expected)
+                load.cpu_seconds += cpu_seconds(process.pid) - before
+    finally:
+        for process, _ in servers.values():
             process.terminate()
+        for process, _ in servers.values():
             process.wait(60)
+    return report(loads, arguments.queue_size)
+
+
+def watch(process: subprocess.Popen) -> None:
+    """Prints what the server holds, once a minute."""
+    started = time.monotonic()
+    while process.poll() is None:
+        minutes = (time.monotonic() - started) / 60
+        print(f"minute {minutes:.0f}: {usage(process.pid)}", flush=True)
+        time.sleep(60)
+
+
+def report(loads: "dict[tuple[int, int], Load]", queue_size: int) -> int:
+    """Prints a line per load; 1 if one of them had wrong answers or errors."""
+    failed = False
+    columns = ["batch", "clients", "images/s", "p50 ms", "p99 ms", "server CPU ms per image"]
+    columns += ["answers", "wrong", "errors"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for (batch, count), load in loads.items():
+        answers = len(load.seconds)
+        p50, p99 = np.percentile(load.seconds, [50, 99]) * 1000
+        errors = {status: n for status, n in load.statuses.items() if status != 200}
+        failed |= bool(load.wrong) or (bool(errors) and count <= queue_size)
+        print(
+            f"| {batch} | {count} | {answers / load.duration:.1f} | {p50:.1f} | {p99:.1f} "
+            f"| {load.cpu_seconds / answers * 1000:.1f} | {answers} | {load.wrong} "
+            f"| {errors or 0} |"
+        )
     return int(failed)
 
 

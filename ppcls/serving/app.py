@@ -16,7 +16,14 @@ from ppcls.serving.service import Service
 
 def create_app(service: Service) -> FastAPI:
     """The ASGI application of a server."""
-    app = FastAPI(title="LoGoClas server", version=__version__, description=__doc__)
+    # The framework's own pages load their scripts from the internet.
+    app = FastAPI(
+        title="LoGoClas server",
+        version=__version__,
+        description=__doc__,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.add_middleware(RequestMiddleware, service=service)
     for protocol in (classification, kserve, pipeline):
         app.include_router(protocol.create_router(service))
@@ -26,6 +33,10 @@ def create_app(service: Service) -> FastAPI:
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
         return Response(page, media_type="text/html; charset=utf-8")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(openapi.render(app), media_type="text/html; charset=utf-8")
 
     @app.get("/health", tags=["server"])
     async def health(request: Request) -> "dict[str, Any]":

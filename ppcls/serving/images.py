@@ -41,17 +41,20 @@ def from_base64(text: str) -> bytes:
         raise Unprocessable("the image is not valid base64") from None
 
 
+#: Blocks of a GIF file before its first image; metadata take some hundreds at most.
+_GIF_BLOCKS = 10_000
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def check_pixels(data: bytes, limit: int) -> None:
     """Refuses an image by what its header says, before anything is decoded.
 
-    What has no readable header passes, except JPEG: decoding says what is wrong with it.
+    What has no readable header passes: decoding says what is wrong with it. Refused here is what
+    would keep Pillow searching for seconds.
 
     Raises:
         TooLarge: it has more than `limit` pixels.
-        Unprocessable: a JPEG file does not say how large it is.
+        Unprocessable: a JPEG file does not say how large it is, or a GIF file holds no image.
     """
     size = _size(data)
     if size is not None and size[0] * size[1] > limit:
@@ -68,6 +71,8 @@ def _size(data: bytes) -> "Optional[tuple[int, int]]":
             # Pillow would look for a header byte by byte, seconds for some megabytes.
             raise Unprocessable("the JPEG file has no frame header, which says how large it is")
         return size
+    if data[:6] in (b"GIF87a", b"GIF89a") and not _has_gif_image(data):
+        raise Unprocessable("the GIF file holds no image")
     try:
         with Image.open(io.BytesIO(data)) as header:
             return header.size
@@ -75,6 +80,26 @@ def _size(data: bytes) -> "Optional[tuple[int, int]]":
         raise TooLarge(str(error)) from None
     except (OSError, ValueError, SyntaxError, EOFError):
         return None
+
+
+def _has_gif_image(data: bytes) -> bool:
+    """Whether extensions, if any, lead to an image; Pillow would look for one byte by byte."""
+    flags = data[10] if len(data) > 10 else 0
+    position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    in_extension = False
+    for _ in range(_GIF_BLOCKS):
+        if position >= len(data):
+            return False
+        value = data[position]
+        if in_extension:
+            position += 1 + value
+            in_extension = value > 0
+        elif value == 0x21:
+            position += 2
+            in_extension = True
+        else:
+            return value == 0x2C
+    return False
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -211,6 +211,19 @@ def _http_protocol(timeout: float) -> "type[H11Protocol]":
             super().on_response_complete()
             self._watch()
 
+        def send_400_response(self, msg: str) -> None:
+            """Answers what is not HTTP, which may be the rest of a request whose answer is begun.
+
+            The application sees that its client is gone then, and sends no second answer.
+            """
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                super().send_400_response(msg)
+            else:
+                self.transport.close()
+
         def _watch(self) -> None:
             if self._timer is not None:
                 self._timer.cancel()

@@ -95,8 +95,9 @@ document.getElementById("drop").dispatchEvent(event);
 """
 
 
-def test_page_names_no_other_host(server):
-    status, body, headers = server.send("GET", "/")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_name_no_other_host(server, path):
+    status, body, headers = server.send("GET", path)
     assert status == 200
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     assert b"http:" not in body

@@ -217,6 +217,9 @@ def test_openapi(server):
     schemas = document["components"]["schemas"]
     assert {f"#/components/schemas/{name}" for name in schemas} >= references
     assert schemas["ClassificationRequest"]["required"] == ["image"]
+    page = server.send("GET", "/docs")[1].decode()
+    assert all(f"{path}</code>" in page for path in document["paths"])
+    assert all(f"<summary>{name}</summary>" in page for name in schemas)
 
 
 def test_metrics(server, jpegs):
