@@ -27,10 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--flip", action="store_true", help="average over each image and its mirror image"
     )
     parser.add_argument(
+        "--crops",
+        type=int,
+        choices=(5, 10),
+        default=1,
+        help="average over the corners and the centre of each image (5), and their mirror images "
+        "(10)",
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         metavar="FOLDER",
-        help="write accuracy by class, confusion matrix, calibration and every prediction there",
+        help="write accuracy by class, confusion matrix, calibration, every prediction, the most "
+        "wrong and the slowest images there",
     )
 
 
@@ -47,5 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.flip,
         arguments.report,
         arguments.precision,
+        arguments.crops,
     )
     return 0

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import paddle
-from paddle import nn
 
 from ppcls.config import to_plain
 from ppcls.config.sections import AMPOptions, GlobalOptions
 from ppcls.data.loader import build_loader
+from ppcls.data.timing import TimedDataset
+from ppcls.data.transform.five_crops import FIVE, FiveCrops
+from ppcls.engine.averaged_views import AveragedViews
 from ppcls.engine.deployed_model import DeployedModel
 from ppcls.engine.deployment import build_trained_model
 from ppcls.engine.environment import prepare_environment
@@ -18,25 +20,11 @@ from ppcls.engine.mixed_precision import MixedPrecision
 from ppcls.engine.preflight import check_datasets
 from ppcls.errors import ConfigError
 from ppcls.inference.postprocess import label_names_of
-from ppcls.loss.base import main_logits
 from ppcls.registry import parse_spec
 from ppcls.utils.logger import init_logger, logger
 
-
-class _Mirrored(nn.Layer):
-    """A model seen from both sides: the mean of the probabilities of an image and its mirror
-    image, as their logarithm."""
-
-    def __init__(self, model: nn.Layer):
-        super().__init__()
-        self.model = model
-        self.class_num = model.class_num
-
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """(B, C, H, W) -> (B, class_num)."""
-        views = (images, paddle.flip(images, axis=[3]))
-        logs = [nn.functional.log_softmax(main_logits(self.model(view)), axis=1) for view in views]
-        return paddle.logaddexp(*logs) - paddle.log(paddle.to_tensor(2.0))
+#: Of a kind, in the log.
+_ANNOUNCED = 5
 
 
 def evaluate(
@@ -46,6 +34,7 @@ def evaluate(
     flip: bool = False,
     report: "Optional[Union[str, Path]]" = None,
     precision: str = "fp32",
+    crops: int = 1,
 ) -> "dict[str, float]":
     """Evaluates on `DataLoader.Eval`; returns losses and metrics by name.
 
@@ -55,6 +44,8 @@ def evaluate(
             preprocessing that stands in it.
         engine: what runs the exported folder, see `ppcls.inference.engines`.
         flip: test-time augmentation: average over each image and its mirror image.
+        crops: test-time augmentation: 5 averages over the corners and the centre of each image
+            (see `FiveCrops`), 10 over these and their mirror images.
         report: folder for a report, see `ppcls.engine.evaluation_report.write_report`.
         precision: which variant of the exported folder, see `ppcls.inference.engines`.
 
@@ -84,20 +75,31 @@ def evaluate(
         world_size=environment.world_size,
     )
     check_datasets({"DataLoader.Eval.dataset": loader.dataset}, model.class_num)
+    flip = flip or crops == 2 * FIVE
+    if crops > 1:
+        loader.dataset.transform = FiveCrops(loader.dataset.transform)
     precision = MixedPrecision(
         AMPOptions(**config["AMP"]) if config.get("AMP") else None, options.device
     )
     evaluator = build_evaluator(config, loader, model.class_num, environment, precision)
-    recorder = None if report is None else PredictionRecorder(len(loader.dataset))
-    results = evaluator.evaluate(_Mirrored(model) if flip else model, recorder=recorder)
+    recorder = timed = None
+    if report is not None:
+        recorder = PredictionRecorder(len(loader.dataset))
+        timed = TimedDataset.of(loader)
+    if flip or crops > 1:
+        views = (FIVE if crops > 1 else 1) * (2 if flip else 1)
+        logger.info(f"the mean of the probabilities of {views} views of each image is evaluated")
+        model = AveragedViews(model, flip, options.use_multilabel)
+    results = evaluator.evaluate(model, recorder=recorder)
     loader.close()
     if recorder is not None:
         predictions = recorder.collect(environment)
+        seconds = environment.sum(paddle.to_tensor(timed.seconds())).numpy()
         if environment.is_main:
             folder = Path(report)
             names = _label_names(config, loader.dataset)
             content = write_report(
-                folder, results, predictions, loader.dataset, model.class_num, names
+                folder, results, predictions, loader.dataset, model.class_num, names, seconds
             )
             _announce_report(folder, content)
     return results
@@ -118,10 +120,20 @@ def _label_names(config: "dict[str, Any]", dataset: Any) -> "dict[int, str]":
 
 def _announce_report(folder: Path, content: "dict[str, Any]") -> None:
     seen = [row for row in content["classes"] if row["images"]]
-    worst = sorted(seen, key=lambda row: row["accuracy"])[:5]
+    worst = sorted(seen, key=lambda row: row["accuracy"])[:_ANNOUNCED]
     logger.info(
         f"expected calibration error {content['expected_calibration_error']:.4f}; classes with the "
         "lowest accuracy: "
         + ", ".join(f"{row['name']} {row['accuracy']:.3f} of {row['images']}" for row in worst)
     )
+    for row in content["most_wrong"][:_ANNOUNCED]:
+        logger.info(
+            f"most wrong: {row['file']} is {row['label']} ({row['label_score']:.4f}), predicted "
+            f"{row['predicted']} ({row['score']:.4f})"
+        )
+    for row in content["slowest"][:_ANNOUNCED]:
+        logger.info(
+            f"slowest to load: {row['file']}, {row['milliseconds']:.1f} ms, {row['width']}x"
+            f"{row['height']}, {row['bytes']} bytes"
+        )
     logger.info(f"report written to {folder}")

@@ -1,30 +1,38 @@
 """What an evaluation says beyond its metrics: classes, confusions, calibration, single images."""
 
 import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from PIL import Image
 
+from ppcls.data.dataset.base import FileDataset
 from ppcls.engine.confusion_picture import draw_confusion_matrix
 from ppcls.engine.environment import Environment
 from ppcls.errors import ConfigError
+from ppcls.inference.contact_sheet import Tile, draw_contact_sheet
 from ppcls.loss.base import main_logits
 from ppcls.utils import atomic
 from ppcls.utils.logger import logger
 
 #: Confidence intervals over which the calibration error is taken.
 CALIBRATION_BINS = 15
-REPORT, MATRIX, MATRIX_PICTURE, PREDICTIONS = (
+REPORT, MATRIX, MATRIX_PICTURE, PREDICTIONS, SLOWEST, MOST_WRONG = (
     "eval_report.json",
     "confusion_matrix.csv",
     "confusion_matrix.png",
     "predictions.csv",
+    "slowest_images.csv",
+    "most_wrong.png",
 )
+#: Images of the lists of the most wrong and the slowest ones.
+LISTED_IMAGES = 32
 
 
 class Predictions(NamedTuple):
@@ -106,17 +114,22 @@ def write_report(
     dataset: Any,
     class_num: int,
     label_names: "Optional[Mapping[int, str]]" = None,
+    seconds: Optional[np.ndarray] = None,
 ) -> "dict[str, Any]":
     """Writes the report of an evaluation and returns what is in `eval_report.json`.
 
-    Files: `eval_report.json` (metrics, calibration, classes), `confusion_matrix.csv` and, where
-    Matplotlib is installed, `.png`, `predictions.csv` (every image, the most wrong ones first).
+    Files: `eval_report.json` (metrics, calibration, classes, the most wrong and the slowest
+    images), `confusion_matrix.csv` and, where Matplotlib is installed, `.png`, `predictions.csv`
+    (every image, the most wrong ones first), `most_wrong.png` where images are files of their own,
+    and `slowest_images.csv`.
 
     Args:
         folder: made if it is not there.
         results: the metrics by name.
         dataset: gives `path(index)`.
         label_names: names of classes, as far as known.
+        seconds: (N,), what each image of the dataset took to read, decode and preprocess; 0 if it
+            was not loaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [(label_names or {}).get(number, str(number)) for number in range(class_num)]
@@ -127,10 +140,19 @@ def write_report(
         "expected_calibration_error": calibration_error(predictions),
         "mean_confidence": float(predictions.scores.mean()) if len(predictions.scores) else None,
         "classes": _class_rows(matrix, names),
+        "most_wrong": most_wrong(predictions, dataset, names),
+        "slowest": [] if seconds is None else slowest_images(seconds, dataset),
     }
     atomic.write_text(folder / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     _write_matrix(folder / MATRIX, matrix, names)
-    _write_predictions(folder / PREDICTIONS, predictions, dataset, names)
+    _write_rows(folder / PREDICTIONS, _prediction_rows(predictions, dataset, names))
+    if report["slowest"]:
+        _write_rows(folder / SLOWEST, report["slowest"])
+    if report["most_wrong"] and isinstance(dataset, FileDataset):
+        tiles = [
+            Tile(x["file"], x["predicted"], x["score"], x["label"]) for x in report["most_wrong"]
+        ]
+        draw_contact_sheet(tiles, folder / MOST_WRONG)
     try:
         draw_confusion_matrix(matrix, names, folder / MATRIX_PICTURE)
     except ConfigError as error:
@@ -164,20 +186,66 @@ def _write_matrix(path: Path, matrix: np.ndarray, names: "list[str]") -> None:
         writer.writerows([name, *row] for name, row in zip(names, matrix.tolist()))
 
 
-def _write_predictions(
-    path: Path, predictions: Predictions, dataset: Any, names: "list[str]"
-) -> None:
-    order = np.argsort(predictions.label_scores, kind="stable")
+def most_wrong(
+    predictions: Predictions, dataset: Any, names: "list[str]", count: int = LISTED_IMAGES
+) -> "list[dict[str, Any]]":
+    """The wrongly predicted images whose own class was the least probable, as in the CSV file."""
+    wrong = predictions.predicted != predictions.labels
+    kept = Predictions(*(values[wrong] for values in predictions))
+    rows = _prediction_rows(kept, dataset, names)
+    return [row for row, _ in zip(rows, range(count))]
+
+
+def _prediction_rows(
+    predictions: Predictions, dataset: Any, names: "list[str]"
+) -> "Iterator[dict[str, Any]]":
+    """A row for each image, the least probable label first."""
+    for place in np.argsort(predictions.label_scores, kind="stable").tolist():
+        yield {
+            "file": dataset.path(int(predictions.indices[place])),
+            "label": names[predictions.labels[place]],
+            "predicted": names[predictions.predicted[place]],
+            "score": round(float(predictions.scores[place]), 6),
+            "label_score": round(float(predictions.label_scores[place]), 6),
+        }
+
+
+def slowest_images(
+    seconds: np.ndarray, dataset: Any, count: int = LISTED_IMAGES
+) -> "list[dict[str, Any]]":
+    """The images that took longest to load, with their sizes.
+
+    Args:
+        seconds: (N,), 0 for images that were not loaded.
+        dataset: gives `path(index)` and `read(index)`.
+    """
+    order = np.argsort(-seconds, kind="stable")[:count]
+    return [
+        {
+            "file": dataset.path(int(index)),
+            "milliseconds": round(float(seconds[index]) * 1000, 3),
+            **_size(dataset.read(int(index))),
+        }
+        for index in order
+        if seconds[index] > 0
+    ]
+
+
+def _size(image: "Union[bytes, np.ndarray]") -> "dict[str, int]":
+    if isinstance(image, np.ndarray):
+        height, width = image.shape[:2]
+        return {"width": width, "height": height, "bytes": image.nbytes}
+    with Image.open(io.BytesIO(image)) as file:
+        width, height = file.size
+    return {"width": width, "height": height, "bytes": len(image)}
+
+
+def _write_rows(path: Path, rows: "Iterable[dict[str, Any]]") -> None:
+    """A CSV file; the keys of the first row are its columns."""
     with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "label", "predicted", "score", "label_score"])
-        for place in order.tolist():
-            writer.writerow(
-                [
-                    dataset.path(int(predictions.indices[place])),
-                    names[predictions.labels[place]],
-                    names[predictions.predicted[place]],
-                    f"{predictions.scores[place]:.6f}",
-                    f"{predictions.label_scores[place]:.6f}",
-                ]
-            )
+        writer = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, fieldnames=list(row))
+                writer.writeheader()
+            writer.writerow(row)

@@ -62,9 +62,3 @@ def mark(picture: np.ndarray, y: float, x: float) -> np.ndarray:
     for color, thickness in ((_MARK_EDGE, 5), (_MARK, 2)):
         cv2.drawMarker(marked, centre, color, cv2.MARKER_CROSS, size, thickness)
     return marked
-
-
-def enlarge(picture: np.ndarray, side: int) -> np.ndarray:
-    """RGB (h, w, 3) with its longer side about `side` pixels, in squares of whole pixels."""
-    factor = max(1, side // max(picture.shape[:2]))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)

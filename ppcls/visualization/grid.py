@@ -10,7 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from ppcls.utils.drawn_text import cut_to_width
 
 _GAP, _MARGIN, _LINE, _GROUP_GAP = 6, 12, 17, 18
-_INK, _GREY, _WRONG = (25, 25, 25), (105, 105, 105), (190, 25, 30)
+#: Of a picture that is enlarged without smoothing.
+_FEW_PIXELS = 64
+_INK, _GREY, _WRONG, _FRAME = (25, 25, 25), (105, 105, 105), (190, 25, 30), (200, 200, 200)
 
 
 class Tile(NamedTuple):
@@ -85,7 +87,10 @@ def _draw_tile(
     tile: int,
 ) -> None:
     if item.pixels is not None:
-        sheet.paste(Image.fromarray(_scaled(item.pixels, tile)), (left, top))
+        picture = Image.fromarray(_scaled(item.pixels, tile))
+        sheet.paste(picture, (left, top))
+        right, bottom = left + picture.width - 1, top + picture.height - 1
+        draw.rectangle((left, top, right, bottom), outline=_FRAME)
     y = top + tile + 2
     for number, line in enumerate(item.text.split("\n")):
         color = _WRONG if item.is_wrong and number else _INK if number == 0 else _GREY
@@ -100,8 +105,8 @@ def _scaled(pixels: np.ndarray, tile: int) -> np.ndarray:
     if size == (width, height):
         return pixels
     # Kernels are a few pixels, of which each is to be seen.
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    method = cv2.INTER_CUBIC if scale > 1 and min(height, width) > 48 else method
+    enlarging = cv2.INTER_NEAREST if max(height, width) <= _FEW_PIXELS else cv2.INTER_CUBIC
+    method = cv2.INTER_AREA if scale < 1 else enlarging
     return cv2.resize(np.ascontiguousarray(pixels), size, interpolation=method)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from ppcls.visualization.colors import diverging, enlarge, mark, overlay
+from ppcls.visualization.colors import diverging, mark, overlay
 from ppcls.visualization.explain import Explanation
 from ppcls.visualization.grid import Column, Tile, draw_grid
 from ppcls.visualization.streams import StreamPoint
@@ -150,19 +150,15 @@ def draw_kernels(
         row = [first_tile(item, class_name)]
         for kernels in parts:
             difference = kernels - kernels.mean(axis=0)
-            row.append(_kernel_tile(kernels[number], np.abs(kernels).max(), tile))
-            row.append(_kernel_tile(difference[number], np.abs(difference).max(), tile))
+            row.append(_kernel_tile(kernels[number], np.abs(kernels).max()))
+            row.append(_kernel_tile(difference[number], np.abs(difference).max()))
         rows.append(row)
     last = [Tile(None)]
     for kernels in parts:
         mean, deviation = kernels.mean(axis=0), kernels.std(axis=0)
-        difference = np.abs(kernels - mean).max()
-        last.append(
-            _kernel_tile(
-                mean, np.abs(kernels).max(), tile, f"mean; red: {np.abs(kernels).max():.3g}"
-            )
-        )
-        last.append(_kernel_tile(deviation, difference, tile, f"deviation; red: {difference:.3g}"))
+        most, most_difference = np.abs(kernels).max(), np.abs(kernels - mean).max()
+        last.append(_kernel_tile(mean, most, f"mean; red: {most:.3g}"))
+        last.append(_kernel_tile(deviation, most_difference, f"spread; red: {most_difference:.3g}"))
     rows.append(last)
     notes = (
         "Kernels that the last block of each stage computed for each image, of the channels whose "
@@ -198,7 +194,7 @@ def draw_local_weights(
         row = [first_tile(item, class_name)]
         for title in titles:
             weights = item.explanation.local_weights[title]
-            row.append(Tile(enlarge(kernel_mosaic(weights[groups[title]]), tile)))
+            row.append(Tile(kernel_mosaic(weights[groups[title]])))
             departs = weights - weights.mean(axis=(2, 3), keepdims=True)
             row.append(_heat(item.picture, np.sqrt((departs**2).mean(axis=(0, 1)))))
         rows.append(row)
@@ -245,8 +241,8 @@ def _heat(picture: np.ndarray, heat: np.ndarray) -> Tile:
     return Tile(overlay(picture, heat), "nothing" if is_empty else "")
 
 
-def _kernel_tile(kernel: np.ndarray, greatest: float, tile: int, text: str = "") -> Tile:
-    return Tile(enlarge(diverging(kernel, float(greatest)), tile), text)
+def _kernel_tile(kernel: np.ndarray, greatest: float, text: str = "") -> Tile:
+    return Tile(diverging(kernel, float(greatest)), text)
 
 
 def _group_and_rest(title: str) -> "tuple[str, str]":

@@ -8,6 +8,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from ppcls.arch.distillation import inference_spec
 from ppcls.config.sections import GlobalOptions
 from ppcls.data.dataset.base import FileDataset
 from ppcls.data.transform import build_transforms
@@ -91,7 +92,7 @@ def visualize(
         return drawable(names.get(number, f"class {number}"), f"class {number}")
 
     folder = Path(folder or Path(options.output_dir) / "visualization")
-    heading = type(model).__name__
+    heading = inference_spec(config["Arch"])[0]["name"]
     written = {folder / STREAMS: f"Grad-CAM of {explainer.target_layer}"}
     if explainer.streams:
         written[folder / STREAMS] += ", local and global stream of each stage"
