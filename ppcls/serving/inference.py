@@ -66,7 +66,7 @@ def metadata(model: ServedModel, versions: "list[int]") -> "dict[str, Any]":
             {"name": "x", "datatype": "FP32", "shape": [-1, *model.input_shape]},
         ],
         "outputs": [
-            {"name": "prob", "datatype": "FP32", "shape": [-1, model.class_num]},
+            {"name": "prob", "datatype": "FP32", "shape": [-1, model.class_num or -1]},
             {"name": "class_ids", "datatype": "INT64", "shape": [-1, -1]},
             {"name": "scores", "datatype": "FP32", "shape": [-1, -1]},
             {"name": "label_names", "datatype": "BYTES", "shape": [-1, -1]},
@@ -135,7 +135,7 @@ async def infer(model: ServedModel, inference: Inference, timeout: float) -> "di
 def _output(
     model: ServedModel, output: RequestedOutput, topk: int, probabilities: np.ndarray
 ) -> np.ndarray:
-    count = min(output.classification or topk, model.class_num)
+    count = min(output.classification or topk, model.most_classes)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
     scores = np.take_along_axis(probabilities, order, axis=1)
     if output.classification:

@@ -61,7 +61,12 @@ class ServedModel:
         # Also the warm-up: engines compile and allocate at the first run of a size.
         sizes = {1, settings.max_batch_size}
         outputs = [self._run(np.zeros((n, *self.input_shape), np.float32)) for n in sizes]
-        self.class_num = outputs[0].shape[1]
+        #: None: the program gives only its best classes.
+        self.class_num: Optional[int] = outputs[0].shape[1]
+        #: The most classes an answer can have.
+        self.most_classes: int = outputs[0].shape[1]
+        if description.output == "topk":
+            self.class_num, self.most_classes = None, description.postprocess["topk"]
         self._batcher = DynamicBatcher(
             self._run,
             settings.max_batch_size,
@@ -98,6 +103,8 @@ class ServedModel:
 
         Without `topk`, as the exported postprocess chooses.
         """
+        if topk is not None:
+            topk = min(topk, self.most_classes)
         return choose_classes(self._predictor.postprocess, probabilities, topk)
 
     def label(self, class_id: int) -> str:
@@ -132,7 +139,7 @@ class ServedModel:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        probabilities = np.stack(results)
+        probabilities = _stack(results)
         if not np.isfinite(probabilities).all():
             raise Unprocessable("the model's answer to this input is not finite")
         return probabilities
@@ -160,3 +167,9 @@ class ServedModel:
         self._metrics.batch_size.labels(self.name).observe(size)
         self._metrics.queue_seconds.labels(self.name).observe(waited)
         self._metrics.run_seconds.labels(self.name).observe(ran)
+
+
+def _stack(rows: "list[np.ndarray]") -> np.ndarray:
+    """Rows of different runs; where only the best classes are known, those end at the last one."""
+    width = max(map(len, rows))
+    return np.stack([np.pad(row, (0, width - len(row)), constant_values=-1) for row in rows])

@@ -17,21 +17,34 @@ from ppcls.serving.server import create_server, create_service
 from ppcls.serving.settings import Settings
 
 
-def write_model(path):
-    """Means of 8x8 squares -> a linear layer -> softmax: fast, and different for every picture."""
-    weights = np.random.default_rng(0).normal(0, 1.5, (48, 10)).astype(np.float32)
+def write_model(path, class_num=10, best=None):
+    """Means of 8x8 squares -> a linear layer -> softmax: fast, and different for every picture.
+
+    Args:
+        best: give only so many scores and classes.
+    """
+    weights = np.random.default_rng(0).normal(0, 1.5, (48, class_num)).astype(np.float32)
+    constants = [onnx.numpy_helper.from_array(weights, "weights")]
+    outputs = [onnx.helper.make_tensor_value_info("prob", onnx.TensorProto.FLOAT, ["N", class_num])]
     nodes = [
         onnx.helper.make_node("AveragePool", ["x"], ["means"], kernel_shape=[8, 8], strides=[8, 8]),
         onnx.helper.make_node("Flatten", ["means"], ["features"]),
         onnx.helper.make_node("MatMul", ["features", "weights"], ["logits"]),
         onnx.helper.make_node("Softmax", ["logits"], ["prob"], axis=1),
     ]
+    if best is not None:
+        nodes.append(onnx.helper.make_node("TopK", ["prob", "best"], ["scores", "ids"], axis=1))
+        constants.append(onnx.numpy_helper.from_array(np.array([best], np.int64), "best"))
+        outputs = [
+            onnx.helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["N", best]),
+            onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["N", best]),
+        ]
     graph = onnx.helper.make_graph(
         nodes,
         "small",
         [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 3, 32, 32])],
-        [onnx.helper.make_tensor_value_info("prob", onnx.TensorProto.FLOAT, ["N", 10])],
-        [onnx.numpy_helper.from_array(weights, "weights")],
+        outputs,
+        constants,
     )
     opset = [onnx.helper.make_opsetid("", 13)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ppcls.inference import Predictor
-from tests.serving.small_server import running
+from tests.inference.small_model import new_description
+from tests.serving.small_server import running, write_model
 
 
 def encoded(image):
@@ -196,6 +197,29 @@ def test_several_models(exported, other_exported, jpegs, offline):
             check(other["result"]["categories"], of_other)
         names = [model["name"] for model in client.get("/models")[1]]
         assert names == ["small", "other"]
+
+
+def test_exports_that_give_only_the_best_classes(jpegs, offline, tmp_path):
+    write_model(tmp_path / "inference.onnx", best=3)
+    new_description(model_name="small", output="topk").write(tmp_path)
+    with running([tmp_path], max_batch_size=2) as (client, _, _):
+        check(client.classify(jpegs[0], topk=9), offline[0], count=3)
+        pairs = {str(i): encoded(image) for i, image in enumerate(jpegs)}
+        request = {"key": list(pairs), "value": list(pairs.values())}
+        labels = ast.literal_eval(client.post("/small/prediction", request)[1]["value"][0])
+        assert labels == [prediction["label_names"][0] for prediction in offline]
+        assert client.get("/v2/models/small")[1]["outputs"][0]["shape"] == [-1, -1]
+
+
+def test_exports_that_describe_attributes(jpegs, tmp_path):
+    """Without `topk` all classes are given, since words have no place in the protocols."""
+    write_model(tmp_path / "inference.onnx", class_num=6)
+    description = {"postprocess": {"name": "TableAttribute"}, "activation": "sigmoid"}
+    new_description(model_name="small", **description, label_names={}).write(tmp_path)
+    with running([tmp_path]) as (client, _, _):
+        categories = client.classify(jpegs[0])
+        assert sorted(category["id"] for category in categories) == list(range(6))
+        assert len(client.classify(jpegs[0], topk=2)) == 2
 
 
 def test_openapi(server):
