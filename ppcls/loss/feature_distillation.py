@@ -15,6 +15,7 @@ from ppcls.config.types import NonNegativeFloat, PositiveInt, Probability
 from ppcls.errors import ConfigError
 from ppcls.loss.base import Loss
 from ppcls.loss.distillation import Pairs, output_of
+from ppcls.loss.knowledge_review import ReviewKDLoss
 from ppcls.registry import LOSSES
 
 Keys = Union[str, list[str]]
@@ -84,7 +85,7 @@ class PEFDLoss(nn.Layer):
         return paddle.mean(1.0 - cosine)
 
 
-_FEATURE_LOSSES = {"MGDLoss": MGDLoss, "PEFDLoss": PEFDLoss}
+_FEATURE_LOSSES = {"MGDLoss": MGDLoss, "PEFDLoss": PEFDLoss, "ReviewKDLoss": ReviewKDLoss}
 
 
 @LOSSES.register()
@@ -92,10 +93,11 @@ class DistillationPairLoss(Loss):
     """A loss with weights of its own, between features of pairs of models.
 
     Args:
-        base_loss_name: which one, see the classes here.
+        base_loss_name: which one, see the classes here and `ReviewKDLoss`.
         model_name_pairs: pairs (learner, teacher).
         weight: factor of this loss in the sum.
-        s_key: which outputs of the learner, one or several; they share the weights.
+        s_key: which outputs of the learner, one or several; they share the weights, except in
+            ReviewKDLoss, which compares all together.
         t_key: which outputs of the teacher, as many.
         s_keys, t_keys: the same under the names that some PaddleClas files use.
         name: accepted from PaddleClas files; not used.
@@ -108,7 +110,7 @@ class DistillationPairLoss(Loss):
 
     def __init__(
         self,
-        base_loss_name: Literal["MGDLoss", "PEFDLoss"],
+        base_loss_name: Literal["MGDLoss", "PEFDLoss", "ReviewKDLoss"],
         model_name_pairs: Pairs = (("Student", "Teacher"),),
         weight: float = 1.0,
         s_key: Optional[Keys] = None,
@@ -136,16 +138,17 @@ class DistillationPairLoss(Loss):
 
     def forward(self, outputs: Any, labels: paddle.Tensor) -> paddle.Tensor:
         """Scalar loss of the outputs of a `DistillationModel`."""
-        return paddle.add_n(
-            [
-                self.loss(
-                    output_of(outputs, learner, learner_key),
-                    output_of(outputs, teacher, teacher_key),
-                )
-                for learner, teacher in self.model_name_pairs
+        losses = []
+        for learner, teacher in self.model_name_pairs:
+            levels = [
+                (output_of(outputs, learner, learner_key), output_of(outputs, teacher, teacher_key))
                 for learner_key, teacher_key in self.key_pairs
             ]
-        )
+            if getattr(self.loss, "takes_all_levels", False):
+                losses.append(self.loss(*map(list, zip(*levels))))
+            else:
+                losses += [self.loss(*level) for level in levels]
+        return paddle.add_n(losses)
 
 
 @LOSSES.register()

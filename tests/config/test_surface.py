@@ -68,6 +68,17 @@ LOSSES_IN_FILES = """
     name: "loss_pefd"
     student_channel: 512
     teacher_channel: 512
+- DistillationPairLoss:
+    weight: 1.0
+    base_loss_name: ReviewKDLoss
+    model_name_pairs: [["Student", "Teacher"]]
+    s_key: ["blocks[1]", "blocks[3]", "avg_pool"]
+    t_key: ["blocks[2]", "blocks[6]", "avg_pool"]
+    name: "loss_reviewkd"
+    student_channels: [64, 128, 512]
+    teacher_channels: [64, 128, 512]
+    mid_channel: 512
+    hcl_mode: "avg"
 - AFDLoss:
     weight: 50.0
     model_name_pair: ["Student", "Teacher"]
