@@ -22,7 +22,7 @@ quickstart: install
 	$(BIN)/python tools/quickstart.py
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 serving-env: $(SERVING_ENV)/.installed
 

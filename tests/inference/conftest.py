@@ -15,14 +15,6 @@ from tests.inference.small_model import (
 )
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path_factory):
-    """What `engine="auto"` remembers stays among these tests."""
-    folder = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("LOGOCLAS_HOME", str(folder))
-    return folder
-
-
 @pytest.fixture(scope="session")
 def model():
     return build_seeded(ARCH)
