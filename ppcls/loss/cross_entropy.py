@@ -54,3 +54,15 @@ class CELoss(ClassWeightedLoss):
         if self.class_weight is not None:
             return self.weighted_mean(-F.log_softmax(logits, axis=-1), rows)
         return F.cross_entropy(logits, rows, soft_label=True, reduction=self.reduction)
+
+
+@LOSSES.register()
+class SoftTargetCrossEntropy(CELoss):
+    """`CELoss` without options, under the name that PaddleClas gives that of soft labels.
+
+    Args:
+        weight: factor of this loss in the sum.
+    """
+
+    def __init__(self, weight: float = 1.0):
+        super().__init__(weight)

@@ -600,3 +600,11 @@ def test_build_transforms_reads_numbers_written_as_text():
 def test_importing_the_transforms_does_not_import_paddle():
     code = "import sys, ppcls.data.transform, ppcls.data.dataset; sys.exit('paddle' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_random_horizontal_flip_mirrors_left_and_right():
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    always, never = build("RandomHorizontalFlip", prob=1.0), build("RandomHorizontalFlip", prob=0.0)
+    rng = np.random.default_rng(0)
+    assert np.array_equal(always(image, rng), image[:, ::-1])
+    assert np.array_equal(never(image, rng), image)

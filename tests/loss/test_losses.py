@@ -234,3 +234,12 @@ def test_googlenet(rng, logits, soft):
 def test_googlenet_loss_of_another_model(logits):
     with pytest.raises(ConfigError, match="auxiliary classifiers"):
         LOSSES.build("GoogLeNetLoss")(paddle.to_tensor(logits), paddle.zeros([BATCH], "int64"))
+
+
+def test_soft_target_cross_entropy(rng, logits):
+    rows = rng.dirichlet(np.ones(CLASSES), BATCH)
+    shifted = logits.astype("float64") - logits.max(1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    loss = LOSSES.build({"SoftTargetCrossEntropy": {"weight": 1.0}})
+    result = loss(paddle.to_tensor(logits), paddle.to_tensor(rows.astype("float32")))
+    assert float(result) == pytest.approx(-(rows * log_p).sum(1).mean(), rel=1e-5)

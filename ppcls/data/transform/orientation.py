@@ -31,6 +31,18 @@ class RandFlipImage:
 
 
 @TRANSFORMS.register()
+class RandomHorizontalFlip(RandFlipImage):
+    """Mirrors the image left-right with a probability.
+
+    Args:
+        prob: how often.
+    """
+
+    def __init__(self, prob: Probability = 0.5):
+        super().__init__(prob=prob)
+
+
+@TRANSFORMS.register()
 class RandomRotation:
     """Turns the image counter-clockwise with a probability.
 
