@@ -19,7 +19,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
-from multiprocessing import connection, reduction
+from multiprocessing import connection, reduction, util
 from typing import Any, Callable, NamedTuple, Optional
 
 import cv2
@@ -182,6 +182,8 @@ class _Worker:
             daemon=True,
         )
         self.process.start()
+        # At its end the main process would send SIGTERM, and wait.
+        util.Finalize(self, self.process.kill, exitpriority=1)
         theirs.close()
         #: Those that it has not answered; it works on the first of them.
         self.tasks: deque[Any] = deque()
@@ -262,9 +264,9 @@ def _serve(load: Callable, pipe: connection.Connection, slots: int, parent: int)
 
 
 def _prepare_process(parent: int) -> None:
-    # The main process decides what Ctrl-C and SIGTERM mean; its handlers are not for us.
+    # They often go to the whole group; the main process decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Objects inherited from the main process are not ours to finalize (tensors, streams).
     gc.freeze()
     cv2.setNumThreads(0)

@@ -1,9 +1,13 @@
 """Ctrl-C and SIGTERM as a wish to stop, granted between two training steps."""
 
+import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Optional
+
+_SECONDS_OF_ONE_REQUEST = 3.0
 
 
 class Interrupted(Exception):
@@ -20,6 +24,9 @@ class Interrupted(Exception):
 class StopRequest:
     """Context in which the first SIGINT or SIGTERM sets `signum`; a second one ends the process.
 
+    SIGTERM soon after SIGTERM is no second one: Paddle's launcher sends it three times within half
+    a second.
+
     Python lets only the main thread handle signals; in any other the context changes nothing.
     """
 
@@ -27,6 +34,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum: Optional[int] = None
+        self._came_at = 0.0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -45,8 +53,12 @@ class StopRequest:
         self._restore()
 
     def _handle(self, signum: int, frame: Optional[FrameType]) -> None:
-        self.signum = signum
-        self._restore()
+        now = time.monotonic()
+        if self.signum is None:
+            self.signum, self._came_at = signum, now
+        elif signum == signal.SIGINT or now - self._came_at > _SECONDS_OF_ONE_REQUEST:
+            self._restore()
+            os.kill(os.getpid(), signum)
 
     def _restore(self) -> None:
         for signum, handler in self._previous.items():

@@ -198,15 +198,34 @@ def test_workers_end_with_the_main_process(blow, repo_root):
     assert wait_until_gone(pids)
 
 
-def test_ctrl_c_is_for_the_main_process():
-    """The terminal sends it to the whole group; a worker that died of it would be reported."""
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_requests_to_stop_are_for_the_main_process(signum):
+    """They go to the whole group; a worker that died of one would be reported."""
     pool = WorkerPool(slow, 2)
     results = pool.map(range(10))
     next(results)
     for worker in pool._workers:
-        os.kill(worker.process.pid, signal.SIGINT)
+        os.kill(worker.process.pid, signum)
     assert len(list(results)) == 9
     pool.close()
+
+
+def test_a_program_that_leaves_its_pool_open_ends(repo_root):
+    program = textwrap.dedent(
+        """
+        import os
+        from ppcls.data.workers import WorkerPool
+
+        def load(number, allocate):
+            return [], os.getpid()
+
+        pool = WorkerPool(load, 2)
+        results = pool.map(range(9))
+        next(results)
+        kept = [pool, results, load.__globals__]
+        """
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=repo_root, timeout=60, check=True)
 
 
 def test_another_worker_takes_the_place_of_a_killed_one(caplog):
