@@ -4,14 +4,24 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
+import numpy as np
 import paddle
 
 from ppcls.arch.weights import load_weights
 from ppcls.config import to_plain
 from ppcls.engine.averages import RunningAverages
-from ppcls.engine.checkpoint import Checkpoint, as_arrays, load_checkpoint
+from ppcls.engine.checkpoint import (
+    LATEST,
+    STATES,
+    Checkpoint,
+    as_arrays,
+    load_checkpoint,
+    save_checkpoint,
+    save_student,
+)
 from ppcls.engine.optimizer_state import collect_state, restore_state
-from ppcls.errors import CheckpointError
+from ppcls.errors import CheckpointError, TrainingError
+from ppcls.optimizer.sharding import ShardedOptimizer
 from ppcls.utils.logger import logger
 
 if TYPE_CHECKING:
@@ -33,7 +43,57 @@ class Position:
     skips_in_a_row: int = 0
 
 
-def collect_run(trainer: "Trainer", averages: Optional[RunningAverages] = None) -> Checkpoint:
+def save_run(trainer: "Trainer", name: str, averages: Optional[RunningAverages] = None) -> None:
+    """Saves a checkpoint in the folder of a run; a full disk costs this checkpoint, not the run.
+
+    All processes call it between the same two steps.
+
+    Args:
+        name: of the checkpoint.
+        averages: of the losses in an epoch that is not finished.
+
+    Raises:
+        TrainingError: a weight is not a number.
+    """
+    if trainer.environment.is_main:
+        try:
+            checkpoint = _collect(trainer, averages)
+            _check_weights(checkpoint.weights, trainer)
+            save_checkpoint(trainer.folder, name, checkpoint)
+            if trainer.student_prefix:
+                save_student(trainer.folder, name, checkpoint, trainer.student_prefix)
+        except OSError as error:
+            logger.error(
+                f"{trainer.folder / name} could not be saved ({error}); the checkpoint before it "
+                "is intact and training goes on"
+            )
+    elif isinstance(trainer.optimizer, ShardedOptimizer):
+        trainer.optimizer.state_dict()  # the first process asks for it, to save
+    trainer.environment.barrier()
+
+
+def _check_weights(weights: "dict[str, np.ndarray]", trainer: "Trainer") -> None:
+    broken = [name for name, value in weights.items() if not np.isfinite(value).all()]
+    if broken:
+        raise failure_of(
+            trainer.folder,
+            f"{len(broken)} tensors of the model ({broken[0]} first) hold infinite values or NaN "
+            f"after iteration {trainer.position.iteration}",
+        )
+
+
+def failure_of(folder: Path, what: str) -> TrainingError:
+    """The error of a run whose numbers have failed, with what to do about it."""
+    latest = folder / LATEST
+    is_saved = Path(f"{latest}{STATES}").exists()
+    saved = f"the last good checkpoint is {latest}" if is_saved else "no checkpoint was saved"
+    return TrainingError(
+        f"{what}. Lower Optimizer.lr.learning_rate, clip gradients (Optimizer.clip_grad: 1.0) or "
+        f"check the data; {saved}"
+    )
+
+
+def _collect(trainer: "Trainer", averages: Optional[RunningAverages]) -> Checkpoint:
     """The state of a training between two steps.
 
     Args:

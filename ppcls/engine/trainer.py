@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Optional
 
-import numpy as np
 import paddle
 
 from ppcls.arch import build_model
@@ -18,13 +17,10 @@ from ppcls.engine.averages import RunningAverages
 from ppcls.engine.checkpoint import (
     BEST,
     LATEST,
-    STATES,
     checkpoint_to_resume,
     delete_leftovers,
     delete_old_epochs,
     load_weights_for_inference,
-    save_checkpoint,
-    save_student,
 )
 from ppcls.engine.environment import prepare_environment, seed_everything
 from ppcls.engine.evaluator import build_evaluator
@@ -37,7 +33,7 @@ from ppcls.engine.peers import PeerWatch
 from ppcls.engine.preflight import check_before_training, output_problems
 from ppcls.engine.profiling import StepProfiler
 from ppcls.engine.progress import EpochProgress
-from ppcls.engine.run_state import Position, collect_run, resume_epoch, resume_run
+from ppcls.engine.run_state import Position, failure_of, resume_epoch, resume_run, save_run
 from ppcls.engine.running_statistics import average_statistics
 from ppcls.engine.training_step import TrainingStep
 from ppcls.errors import ConfigError, TrainingError
@@ -280,13 +276,13 @@ class Trainer:
             if self._should_stop(stop, progress.position):
                 progress.close()
                 self._check_losses()
-                self._save(LATEST, averages)
+                save_run(self, LATEST, averages)
                 logger.info(f"Saved {self.folder / LATEST} at iteration {position.iteration}")
                 raise Interrupted(stop.signum or signal.SIGTERM)
             every = options.save_interval_steps
             if every and position.iteration % every == 0:
                 self._check_losses()
-                self._save(LATEST, averages)
+                save_run(self, LATEST, averages)
         timing = progress.close()
         self._warn_of_slow_data(timing)
         position.epoch += 1
@@ -321,24 +317,7 @@ class Trainer:
         try:
             self.watch.check()
         except TrainingError as error:
-            raise self._failure(str(error)) from None
-
-    def _check_weights(self, weights: "dict[str, np.ndarray]") -> None:
-        broken = [name for name, value in weights.items() if not np.isfinite(value).all()]
-        if broken:
-            raise self._failure(
-                f"{len(broken)} tensors of the model ({broken[0]} first) hold infinite values "
-                f"or NaN after iteration {self.position.iteration}"
-            )
-
-    def _failure(self, what: str) -> TrainingError:
-        latest = self.folder / LATEST
-        is_saved = Path(f"{latest}{STATES}").exists()
-        saved = f"the last good checkpoint is {latest}" if is_saved else "no checkpoint was saved"
-        return TrainingError(
-            f"{what}. Lower Optimizer.lr.learning_rate, clip gradients (Optimizer.clip_grad: 1.0) "
-            f"or check the data; {saved}"
-        )
+            raise failure_of(self.folder, str(error)) from None
 
     def _train_metric_values(self) -> "dict[str, float]":
         values: dict[str, float] = {}
@@ -374,15 +353,15 @@ class Trainer:
         is_best = value is not None and (position.best_value is None or value > position.best_value)
         if is_best:
             position.best_value, position.best_epoch = value, position.epoch
-            self._save(BEST)
+            save_run(self, BEST)
         if value is not None and self.environment.is_main:
             best = f"{abs(position.best_value):.5f} (epoch {position.best_epoch})"
             logger.info(f"[Eval][Epoch {position.epoch}][best metric: {best}]")
         if position.epoch % self.options.save_interval == 0:
-            self._save(f"epoch_{position.epoch}")
+            save_run(self, f"epoch_{position.epoch}")
             if self.options.keep_last is not None and self.environment.is_main:
                 delete_old_epochs(self.folder, self.options.keep_last)
-        self._save(LATEST)
+        save_run(self, LATEST)
         if self.environment.is_main:
             write_history(self.folder, self._summary(), position.history)
 
@@ -394,26 +373,6 @@ class Trainer:
             "best_epoch": self.position.best_epoch,
             "folder": str(self.folder),
         }
-
-    # ---------------------------------------------------------------- checkpoints
-
-    def _save(self, name: str, averages: Optional[RunningAverages] = None) -> None:
-        """Saves a checkpoint; a full disk costs this checkpoint, not the run."""
-        if isinstance(self.optimizer, ShardedOptimizer) and not self.environment.is_main:
-            self.optimizer.state_dict()  # the first process asks for it, to save
-        if self.environment.is_main:
-            try:
-                checkpoint = collect_run(self, averages)
-                self._check_weights(checkpoint.weights)
-                save_checkpoint(self.folder, name, checkpoint)
-                if self.student_prefix:
-                    save_student(self.folder, name, checkpoint, self.student_prefix)
-            except OSError as error:
-                logger.error(
-                    f"{self.folder / name} could not be saved ({error}); the checkpoint before it "
-                    "is intact and training goes on"
-                )
-        self.environment.barrier()
 
     def _announce(self) -> None:
         if not self.environment.is_main:
