@@ -1,4 +1,4 @@
-"""The results of a run, epoch by epoch: CSV, JSON, and VisualDL scalars."""
+"""The results of a run, epoch by epoch: CSV, JSON, and JSON lines."""
 
 import csv
 import io
@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ppcls.errors import ConfigError
 from ppcls.utils import atomic
 
-CSV_FILE, JSON_FILE = "history.csv", "train_results.json"
+CSV_FILE, JSON_FILE, LINES_FILE = "history.csv", "train_results.json", "history.jsonl"
 
 
 def write_history(folder: Path, summary: "dict[str, Any]", rows: "list[dict[str, Any]]") -> None:
-    """Writes `history.csv` and `train_results.json` whole; `summary` heads the JSON.
+    """Writes `history.csv`, `history.jsonl` (an epoch a line) and `train_results.json` whole;
+    `summary` heads the latter.
 
     Args:
         rows: one mapping per epoch; later epochs may have other keys.
@@ -24,37 +24,5 @@ def write_history(folder: Path, summary: "dict[str, Any]", rows: "list[dict[str,
     writer.writeheader()
     writer.writerows(rows)
     atomic.write_text(folder / CSV_FILE, text.getvalue())
+    atomic.write_text(folder / LINES_FILE, "".join(f"{json.dumps(row)}\n" for row in rows))
     atomic.write_text(folder / JSON_FILE, json.dumps({**summary, "history": rows}, indent=1))
-
-
-class ScalarWriter:
-    """VisualDL scalars under `<folder>/vdl`; does nothing when not enabled.
-
-    Raises:
-        ConfigError: VisualDL is asked for and not installed.
-    """
-
-    def __init__(self, folder: Path, enabled: bool):
-        self._writer = None
-        if not enabled:
-            return
-        try:
-            from visualdl import LogWriter
-        except ImportError as error:
-            raise ConfigError(
-                "Global.use_visualdl is true but VisualDL is not installed: "
-                'pip install "logoclas[visualdl]"'
-            ) from error
-        self._writer = LogWriter(logdir=str(folder / "vdl"))
-
-    def add(self, phase: str, values: "dict[str, float]", step: int) -> None:
-        """Writes each value as the scalar `phase/name` at `step`."""
-        if self._writer is None:
-            return
-        for name, value in values.items():
-            self._writer.add_scalar(tag=f"{phase}/{name}", value=value, step=step)
-
-    def close(self) -> None:
-        """Flushes what is buffered."""
-        if self._writer is not None:
-            self._writer.close()

@@ -24,7 +24,7 @@ from ppcls.engine.checkpoint import (
 )
 from ppcls.engine.environment import prepare_environment, seed_everything
 from ppcls.engine.evaluator import build_evaluator
-from ppcls.engine.history import ScalarWriter, write_history
+from ppcls.engine.history import write_history
 from ppcls.engine.learning_curves import LEARNING_CURVES, draw_learning_curves
 from ppcls.engine.loss_watch import LossWatch
 from ppcls.engine.memory import advice_on_memory, peak_memory_mib
@@ -36,6 +36,7 @@ from ppcls.engine.progress import EpochProgress
 from ppcls.engine.run_state import Position, failure_of, resume_epoch, resume_run, save_run
 from ppcls.engine.running_statistics import average_statistics
 from ppcls.engine.training_step import TrainingStep
+from ppcls.engine.visualdl_writer import VisualDLWriter
 from ppcls.errors import ConfigError, TrainingError
 from ppcls.loss import CombinedLoss
 from ppcls.metric import build_metrics
@@ -46,6 +47,8 @@ from ppcls.utils.cpu import describe_settings
 from ppcls.utils.logger import init_logger, logger
 from ppcls.utils.signals import Interrupted, StopRequest
 
+#: The resolved configuration in the run's folder.
+CONFIG = "config.yaml"
 # An epoch shorter than this is dominated by the start of the workers.
 _SECONDS_TO_JUDGE_DATA = 30.0
 _SHARE_OF_SLOW_DATA = 0.25
@@ -212,8 +215,10 @@ class Trainer:
             TrainingError: the loss or the weights are no longer numbers, or memory ran out.
         """
         self._announce()
-        self.scalars = ScalarWriter(
-            self.folder, self.options.use_visualdl and self.environment.is_main
+        self.visualdl = VisualDLWriter(
+            self.folder,
+            self.folder / CONFIG,
+            self.options.use_visualdl and self.environment.is_main,
         )
         try:
             with StopRequest() as stop, PeerWatch(self.environment):
@@ -222,7 +227,7 @@ class Trainer:
             raise TrainingError(advice_on_memory(error)) from error
         if self.profiler is not None:
             self.profiler.close()
-        self.scalars.close()
+        self.visualdl.close()
         self.loader.close()
         summary = self._summary()
         if self.environment.is_main:
@@ -263,6 +268,8 @@ class Trainer:
         )
         for batch in self.loader:
             progress.data_ready()
+            pipeline = self.loader.dataset.transform
+            self.visualdl.add_first_images(batch.images, pipeline, position.iteration)
             step_ends = self.step(batch, position.iteration, averages)
             progress.step_done(len(batch.labels))
             if self.profiler is not None:
@@ -310,7 +317,8 @@ class Trainer:
         rate = {f"lr({self.schedule.name})": self.schedule.get_lr()}
         values = {**self._train_metric_values(), **values}
         progress.log_iteration({**rate, **values}, self.environment.world_size)
-        self.scalars.add("train", {"lr": self.schedule.get_lr(), **values}, self.position.iteration)
+        rates = {"lr": self.schedule.get_lr(), **values}
+        self.visualdl.add("train", rates, self.position.iteration)
 
     def _check_losses(self) -> None:
         """Ends a run that has failed, before it saves what it made of the weights."""
@@ -342,7 +350,7 @@ class Trainer:
             return {}, None
         with self.ema.average_weights() if self.ema else nullcontext():
             results = self.evaluator.evaluate(self.model, epoch, epochs)
-        self.scalars.add("eval", results, epoch)
+        self.visualdl.add("eval", results, epoch)
         quality = self.evaluator.quality
         self.schedule.observe(results, quality)
         return results, quality
@@ -378,7 +386,7 @@ class Trainer:
         if not self.environment.is_main:
             return
         delete_leftovers(self.folder)
-        resolved = self.folder / "config.yaml"
+        resolved = self.folder / CONFIG
         save_config(self.config, resolved)
         parameters = sum(p.size for p in self.model.parameters() if not p.stop_gradient)
         logger.info(

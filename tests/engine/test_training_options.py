@@ -1,5 +1,6 @@
 """What the options of a run do, end to end: a tiny model, a handful of images, real training."""
 
+import io
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from PIL import Image
 
 from ppcls.arch import build_model
 from ppcls.commands import main
@@ -207,7 +209,7 @@ def test_mixed_precision_on_the_cpu_says_that_it_has_no_effect(make_config, tmp_
 def scalars(folder):
     """VisualDL's records, {tag: [(step, value), ...]}."""
     visualdl = pytest.importorskip("visualdl")
-    (path,) = (Path(folder) / "DSNet" / "vdl").iterdir()
+    (path,) = (Path(folder) / "DSNet" / "vdl").glob("vdlrecords.*")
     reader = visualdl.LogReader(file_path=str(path))
     return {
         tag: [(record.id, record.value) for record in reader.get_data("scalar", tag)]
@@ -215,6 +217,35 @@ def scalars(folder):
     }
 
 
+@pytest.fixture
+def no_graph(monkeypatch):
+    """Without the process that draws the graph, which takes as long as many of these tests."""
+
+    class NoGraph:
+        def __init__(self, config, folder):
+            pass
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("ppcls.engine.visualdl_writer.GraphWriter", NoGraph)
+
+
+def test_visualdl_graph_and_images(make_config, tmp_path):
+    visualdl = pytest.importorskip("visualdl")
+    config = make_config(use_visualdl=True, epochs=1, output_dir=str(tmp_path))
+    Trainer(config).fit()
+    folder = tmp_path / "DSNet" / "vdl"
+    (graph,) = folder.glob("vdlgraph.*")
+    nodes = {node["name"] for node in json.loads(graph.read_text())["nodes"]}
+    assert any("DualStreamBlock" in name for name in nodes)
+    (records,) = folder.glob("vdlrecords.*")
+    (image,) = visualdl.LogReader(file_path=str(records)).get_data("image", "train/images")
+    with Image.open(io.BytesIO(image.image.encoded_image_string)) as sheet:
+        assert sheet.size == (96, 96)  # 3 x 3 places for a batch of 8
+
+
+@pytest.mark.usefixtures("no_graph")
 def test_visualdl_scalars(make_config, tmp_path):
     pytest.importorskip("visualdl")
     config = make_config(use_visualdl=True, print_batch_step=1, output_dir=str(tmp_path))
@@ -229,6 +260,7 @@ def test_visualdl_scalars(make_config, tmp_path):
         assert written[f"eval/{name}"] == values
 
 
+@pytest.mark.usefixtures("no_graph")
 def test_scalars_of_an_interrupted_run_are_not_lost(make_config, tmp_path):
     pytest.importorskip("visualdl")
     config = make_config(use_visualdl=True, print_batch_step=1, output_dir=str(tmp_path))
