@@ -68,8 +68,7 @@ class Evaluator:
         progress = EpochProgress(
             "Eval", epoch, epochs, len(self.loader), visible=self.environment.is_main
         )
-        for batch in self.loader:
-            progress.data_ready()
+        for batch in progress.batches(self.loader):
             with self.precision.autocast(training=False):
                 outputs = model(batch.images)
             if self.loss is not None:

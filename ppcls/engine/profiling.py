@@ -32,7 +32,8 @@ class StepProfiler:
         targets = [profiler.ProfilerTarget.CPU]
         if device == "gpu":
             targets.append(profiler.ProfilerTarget.GPU)
-        self._profiler = profiler.Profiler(targets=targets)
+        # Without a handler of its own it also writes into the working directory.
+        self._profiler = profiler.Profiler(targets=targets, on_trace_ready=lambda profile: None)
 
     def step(self) -> None:
         """To be called after each iteration."""

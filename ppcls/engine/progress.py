@@ -3,12 +3,14 @@
 import datetime
 import sys
 import time
-from collections.abc import Mapping
-from typing import Optional
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Optional, TypeVar
 
 from tqdm import tqdm
 
 from ppcls.utils.logger import logger
+
+T = TypeVar("T")
 
 
 class EpochProgress:
@@ -42,7 +44,6 @@ class EpochProgress:
         self.seen = 0
         self.data_seconds = 0.0
         self.started = time.perf_counter()
-        self._waiting_since = self.started
         self._bar = tqdm(
             total=iterations,
             initial=done,
@@ -54,9 +55,20 @@ class EpochProgress:
             file=sys.stdout,
         )
 
-    def data_ready(self) -> None:
-        """Call when a batch has arrived: the time since the last step was spent on data."""
-        self.data_seconds += time.perf_counter() - self._waiting_since
+    def batches(self, loader: "Iterable[T]") -> "Iterator[T]":
+        """The batches of `loader`; the time until each arrives was spent on data.
+
+        What follows a step (log lines that wait for the device, checkpoints) is not.
+        """
+        remaining = iter(loader)
+        while True:
+            started = time.perf_counter()
+            try:
+                batch = next(remaining)
+            except StopIteration:
+                return
+            self.data_seconds += time.perf_counter() - started
+            yield batch
 
     def step_done(self, images: int) -> None:
         """Call when a batch of `images` (of this process) has been processed."""
@@ -64,7 +76,6 @@ class EpochProgress:
         self.seen += 1
         self.left -= 1
         self.images += images
-        self._waiting_since = time.perf_counter()
         self._bar.update()
 
     def log_iteration(self, values: "Mapping[str, float]", world_size: int = 1) -> None:

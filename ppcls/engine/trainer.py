@@ -266,8 +266,7 @@ class Trainer:
             total_left=options.epochs * count - position.iteration,
             visible=self.environment.is_main,
         )
-        for batch in self.loader:
-            progress.data_ready()
+        for batch in progress.batches(self.loader):
             pipeline = self.loader.dataset.transform
             self.visualdl.add_first_images(batch.images, pipeline, position.iteration)
             step_ends = self.step(batch, position.iteration, averages)
