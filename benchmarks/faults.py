@@ -1,11 +1,12 @@
 """Kills a training run again and again, at random times, and compares what becomes of it.
 
-    python benchmarks/faults.py [--kills 50] [--epochs 6] [--workers 2] [--seed 0] [--keep FOLDER]
+    python benchmarks/faults.py [--kills 50] [--epochs 6] [--in-saves 0.3] [--seed 0]
 
 A small DSNet learns the digits of scikit-learn on the CPU, saves `latest` after every step, and is
-started anew with `Global.checkpoints: auto` after each kill. Most kills come at a random moment
-within a random step or save, one in five during start-up; SIGKILL to the run, sometimes SIGTERM,
-and SIGKILL to one of its data workers, which the run must survive. After each it is checked that
+started anew with `Global.checkpoints: auto` after each kill. Kills come at a random moment of a
+random step, of start-up (one in five), or while a checkpoint is being written (`--in-saves`);
+SIGKILL to the run, sometimes SIGTERM, and SIGKILL to one of its data workers, which the run must
+survive. After each it is checked that
 what can be resumed is not older than what had been saved before the kill. In the end weights,
 optimizer, averaged weights and history must be those of a run that nobody disturbed, to the bit.
 
@@ -73,7 +74,12 @@ def overrides(digits: Path, output: Path, more: "dict[str, str]") -> "list[str]"
 
 
 def torment(
-    start: "Callable[[], Any]", folder: Path, kills: int, iterations: int, rng: random.Random
+    start: "Callable[[], Any]",
+    folder: Path,
+    kills: int,
+    iterations: int,
+    rng: random.Random,
+    in_saves: float = 0.3,
 ) -> "Iterable[Kill]":
     """Kills the runs that `start` starts, and lets the last one finish.
 
@@ -83,6 +89,7 @@ def torment(
         kills: how often.
         iterations: of the whole run; a kill waits for a random one of them.
         rng: decides when, and how.
+        in_saves: share of the kills outside of start-up that wait for a save to begin.
     """
     process, patience = start(), 0.05
     for target in sorted(rng.randrange(iterations - 1) for _ in range(kills)):
@@ -92,8 +99,12 @@ def torment(
             time.sleep(rng.uniform(0.0, 3.0))
         else:
             reached = _wait_for(process, folder, target)
-            time.sleep(rng.uniform(0.0, 2 * patience))
             patience = 0.9 * patience + 0.1 * reached
+            if rng.random() < in_saves:
+                _wait_for_save(process, folder)
+                time.sleep(rng.uniform(0.0, 0.02))
+            else:
+                time.sleep(rng.uniform(0.0, 2 * patience))
         if process.poll() is not None:
             raise SystemExit(f"the run ended by itself, exit code {process.poll()}")
         before = saved_iteration(folder)
@@ -131,6 +142,15 @@ def _wait_for(process: Any, folder: Path, iteration: int) -> float:
         time.sleep(0.002)
 
 
+def _wait_for_save(process: Any, folder: Path) -> None:
+    """Waits until files are being written; they have temporary names meanwhile."""
+    began = time.monotonic()
+    while not _was_saving(folder) and process.poll() is None:
+        if time.monotonic() - began > _SECONDS_TO_WAIT:
+            raise SystemExit("no save was seen")
+        time.sleep(0.001)
+
+
 def saved_iteration(folder: Path) -> int:
     """Iterations in `latest` as far as its states tell; 0 without one."""
     try:
@@ -163,7 +183,7 @@ def resumable_iteration(folder: Path) -> "tuple[int, bool]":
 
 
 def _was_saving(folder: Path) -> bool:
-    """Whether a killed run left files that were being written."""
+    """Whether files are being written, or were when the run was killed."""
     return any(folder.glob(".*"))
 
 
@@ -213,6 +233,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument(
+        "--in-saves", type=float, default=0.3, metavar="SHARE", help="kills that wait for a save"
+    )
     parser.add_argument("--workers", type=int, default=2, help="data workers")
     parser.add_argument("--seed", type=int, default=0, help="of the kills")
     parser.add_argument("--keep", type=Path, help="folder for the runs, by default a temporary one")
@@ -245,6 +268,7 @@ def main() -> int:
             options.kills,
             iterations,
             random.Random(options.seed),
+            options.in_saves,
         ):
             found.append(kill)
             print(f"{len(found)}: {kill}", flush=True)
