@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ppcls.utils.drawn_text import cut_to_width
 
 _GAP, _MARGIN, _LINE, _GROUP_GAP = 6, 12, 17, 18
+#: The first column says what an image is and what is predicted.
+_FIRST_WIDTH = 150
 #: Of a picture that is enlarged without smoothing.
 _FEW_PIXELS = 64
 _INK, _GREY, _WRONG, _FRAME = (25, 25, 25), (105, 105, 105), (190, 25, 30), (200, 200, 200)
@@ -51,7 +53,7 @@ def draw_grid(
         if number and column.group != columns[number - 1].group:
             x += _GROUP_GAP
         lefts.append(x)
-        x += tile + _GAP
+        x += (max(tile, _FIRST_WIDTH) if number == 0 else tile) + _GAP
     note_lines = _wrapped(notes, font, x - 2 * _MARGIN)
     heights = [_row_height(row, tile) for row in rows]
     top = _MARGIN + 34 + title_lines * _LINE + _GAP
@@ -63,12 +65,14 @@ def draw_grid(
         y = _MARGIN + 34
         if column.group and (not number or column.group != columns[number - 1].group):
             draw.text((lefts[number], y), column.group, fill=_INK, font=font, stroke_width=0.3)
+        width = max(tile, _FIRST_WIDTH) if number == 0 else tile
         for line in lines:
             y += _LINE
-            draw.text((lefts[number], y), cut_to_width(line, font, tile), fill=_INK, font=font)
+            draw.text((lefts[number], y), cut_to_width(line, font, width), fill=_INK, font=font)
     for row, row_height in zip(rows, heights):
         for left, item in zip(lefts, row):
-            _draw_tile(sheet, draw, font, item, left, top, tile)
+            width = max(tile, _FIRST_WIDTH) if left == lefts[0] else tile
+            _draw_tile(sheet, draw, font, item, left, top, tile, width)
         top += row_height
     for line in note_lines:
         draw.text((_MARGIN, top + _GAP), line, fill=_GREY, font=font)
@@ -85,6 +89,7 @@ def _draw_tile(
     left: int,
     top: int,
     tile: int,
+    width: int,
 ) -> None:
     if item.pixels is not None:
         picture = Image.fromarray(_scaled(item.pixels, tile))
@@ -94,7 +99,7 @@ def _draw_tile(
     y = top + tile + 2
     for number, line in enumerate(item.text.split("\n")):
         color = _WRONG if item.is_wrong and number else _INK if number == 0 else _GREY
-        draw.text((left, y), cut_to_width(line, font, tile), fill=color, font=font)
+        draw.text((left, y), cut_to_width(line, font, width), fill=color, font=font)
         y += _LINE
 
 

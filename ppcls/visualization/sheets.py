@@ -153,19 +153,19 @@ def draw_kernels(
             row.append(_kernel_tile(kernels[number], np.abs(kernels).max()))
             row.append(_kernel_tile(difference[number], np.abs(difference).max()))
         rows.append(row)
-    last = [Tile(None)]
+    last = [Tile(None, "mean and deviation\nover these images")]
     for kernels in parts:
         mean, deviation = kernels.mean(axis=0), kernels.std(axis=0)
         most, most_difference = np.abs(kernels).max(), np.abs(kernels - mean).max()
-        last.append(_kernel_tile(mean, most, f"mean; red: {most:.3g}"))
-        last.append(_kernel_tile(deviation, most_difference, f"spread; red: {most_difference:.3g}"))
+        last.append(_kernel_tile(mean, most, f"red: {most:.2g}"))
+        last.append(_kernel_tile(deviation, most_difference, f"red: {most_difference:.2g}"))
     rows.append(last)
     notes = (
         "Kernels that the last block of each stage computed for each image, of the channels whose "
         "kernels change most, and their difference from the mean of these images; red above zero, "
         "blue below, one scale per column. 'Kernels change by': the median over channels of the "
         "difference relative to the mean kernel (root mean squares). Last row: mean and standard "
-        "deviation over the images."
+        "deviation over the images; the value that full red stands for."
     )
     draw_grid(path, heading, columns, rows, notes, tile)
 
