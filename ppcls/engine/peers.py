@@ -22,12 +22,13 @@ import paddle
 import paddle.distributed as dist
 
 from ppcls.engine.environment import Environment
+from ppcls.utils.logger import logger
 from ppcls.utils.signals import Interrupted
 
 _HELLO = struct.Struct("!qi")
 _FAREWELL = b"bye"
 #: Time to join, and time that a process has to end by itself with a message of its own.
-_SECONDS_TO_JOIN = 300.0
+_SECONDS_TO_JOIN = 30.0
 _SECONDS_OF_GRACE = 2.0
 #: TCP keep-alive: silence before the first probe, between probes, and probes without an answer.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
@@ -82,10 +83,7 @@ class PeerWatch:
             with server:
                 self._accept(server, token)
         else:
-            host = dist.ParallelEnv().trainer_endpoints[0].rpartition(":")[0]
-            peer = socket.create_connection((host, port), timeout=_SECONDS_TO_JOIN)
-            peer.sendall(_HELLO.pack(token, environment.rank))
-            self._peers[0] = peer
+            self._join(port, token)
         for peer in self._peers.values():
             peer.settimeout(None)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -93,16 +91,43 @@ class PeerWatch:
                 if hasattr(socket, option):
                     peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
+    def _join(self, port: int, token: int) -> None:
+        host = dist.ParallelEnv().trainer_endpoints[0].rpartition(":")[0]
+        try:
+            peer = socket.create_connection((host, port), timeout=_SECONDS_TO_JOIN)
+            peer.sendall(_HELLO.pack(token, self.environment.rank))
+        except OSError as error:
+            self._go_unwatched(f"{host}:{port} cannot be reached ({error})")
+            return
+        self._peers[0] = peer
+
     def _accept(self, server: socket.socket, token: int) -> None:
         server.settimeout(_SECONDS_TO_JOIN)
-        while len(self._peers) < self.environment.world_size - 1:
-            peer, _ = server.accept()
+        others = self.environment.world_size - 1
+        while len(self._peers) < others:
+            try:
+                peer, _ = server.accept()
+            except OSError as error:
+                port = server.getsockname()[1]
+                missing = others - len(self._peers)
+                self._go_unwatched(f"{missing} process(es) did not reach port {port} ({error})")
+                return
             peer.settimeout(_SECONDS_TO_JOIN)
-            hello = peer.recv(_HELLO.size, socket.MSG_WAITALL)
+            hello = b""
+            with contextlib.suppress(OSError):
+                hello = peer.recv(_HELLO.size, socket.MSG_WAITALL)
             if len(hello) == _HELLO.size and _HELLO.unpack(hello)[0] == token:
                 self._peers[_HELLO.unpack(hello)[1]] = peer
             else:
                 peer.close()
+
+    @staticmethod
+    def _go_unwatched(reason: str) -> None:
+        # Training works without; a firewall between machines is no reason to refuse it.
+        logger.warning(
+            f"{reason}: if a process dies, others may hang instead of ending. The processes of a "
+            "run should be able to connect to any port of the first one's machine"
+        )
 
     def _watch(self) -> None:
         with selectors.DefaultSelector() as selector:
