@@ -54,6 +54,8 @@ def create_service(
 
 #: Seconds for events of the network that have happened to reach the application.
 _SETTLING = 0.1
+#: Seconds that a connection without a request yet has for sending one when the server stops.
+_GRACE = 1.0
 
 
 class Server(uvicorn.Server):
@@ -101,8 +103,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: "Optional[list[socket.socket]]" = None) -> None:
         """Stops accepting, but keeps what the system has connected already.
 
-        Closing a listening socket resets the connections that wait in its queue, and uvicorn closes
-        those whose request it has not read yet; both would look like lost requests to clients.
+        Closing a listening socket resets the connections that wait in its queue, which would look
+        like lost requests to clients.
         """
         loop = asyncio.get_running_loop()
         stopping = asyncio.ensure_future(self._stop_grpc())
@@ -117,8 +119,6 @@ class Server(uvicorn.Server):
             server.close()
         for connection in waiting:
             await loop.connect_accepted_socket(self._new_protocol, connection)
-        # Their requests arrive.
-        await asyncio.sleep(_SETTLING)
         await super().shutdown(sockets)
         if self.force_exit and self._grpc is not None:
             await self._grpc.stop(None)
@@ -211,6 +211,13 @@ def _http_protocol(timeout: float) -> "type[H11Protocol]":
             super().on_response_complete()
             self._watch()
 
+        def shutdown(self) -> None:
+            """Closes the connection after its answer, for which uvicorn has to have its request."""
+            if self.cycle is None:
+                self._watch(_GRACE)
+            else:
+                super().shutdown()
+
         def send_400_response(self, msg: str) -> None:
             """Answers what is not HTTP, which may be the rest of a request whose answer is begun.
 
@@ -224,10 +231,10 @@ def _http_protocol(timeout: float) -> "type[H11Protocol]":
             else:
                 self.transport.close()
 
-        def _watch(self) -> None:
+        def _watch(self, seconds: float = timeout) -> None:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self.loop.call_later(timeout, self._close_if_idle)
+            self._timer = self.loop.call_later(seconds, self._close_if_idle)
 
         def _close_if_idle(self) -> None:
             # IDLE: the headers of the next request are not complete.

