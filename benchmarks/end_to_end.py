@@ -28,9 +28,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from engines import CALIBRATED_ON, SIZE, build_calibrated, select
+from engines import SIZE, build_calibrated, select
 
 THEIRS = "DSNet_tiny"
+CALIBRATED_ON = 16
 #: `deploy/configs/inference_cls.yaml` of PaddleClas.
 TRANSFORMS = [
     {"DecodeImage": {"to_rgb": True, "channel_first": False}},

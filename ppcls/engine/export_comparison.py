@@ -60,7 +60,7 @@ def compare(
         images: real images (N, C, H, W), besides random ones.
 
     Raises:
-        ExportError: one differs by more than its tolerance.
+        ExportError: one differs by more than its tolerance, or the layer gives no numbers.
     """
     engines = [("paddle", "fp32")]
     if "onnx" in formats:
@@ -100,11 +100,11 @@ def _cases(
     rng = np.random.default_rng(0)
     for size in BATCHES:
         batch = rng.standard_normal((size, *description.image_shape)).astype(np.float32)
-        yield "random", size, [(batch, _run_model(exported, batch))]
+        yield "random", size, [(batch, _run_model(exported, batch, "random"))]
     if images is None:
         return
     images = np.ascontiguousarray(images, dtype=np.float32)
-    expected = _run_model(exported, images)
+    expected = _run_model(exported, images, "real")
     for size in BATCHES:
         parts = [slice(start, start + size) for start in range(0, len(images) - size + 1, size)]
         if parts:
@@ -112,14 +112,22 @@ def _cases(
             yield "real", size, found
 
 
-def _run_model(exported: paddle.nn.Layer, images: np.ndarray) -> "list[np.ndarray]":
-    """Each output of the layer for all images."""
+def _run_model(exported: paddle.nn.Layer, images: np.ndarray, kind: str) -> "list[np.ndarray]":
+    """Each output of the layer for all images, which must be finite."""
     with paddle.no_grad():
         parts = [
             _arrays(exported(paddle.to_tensor(images[start : start + _MODEL_BATCH])))
             for start in range(0, len(images), _MODEL_BATCH)
         ]
-    return [np.concatenate(arrays) for arrays in zip(*parts)]
+    outputs = [np.concatenate(arrays) for arrays in zip(*parts)]
+    overflowed = np.flatnonzero(~np.isfinite(outputs[0]).all(axis=1))
+    if overflowed.size:
+        raise ExportError(
+            f"the model itself gives NaN or infinity for {overflowed.size} of {len(images)} {kind} "
+            f"images (the first is number {overflowed[0]}): its weights or running statistics do "
+            "not fit them; nothing was written"
+        )
+    return outputs
 
 
 def _arrays(outputs: Any) -> "list[np.ndarray]":

@@ -1,6 +1,7 @@
 """From a Paddle program to an ONNX model in memory, of any size."""
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ LARGEST_FILE = 2**31 - 2**26
 # Weights of at least so many bytes are converted apart.
 _LARGE_TENSOR = 2**16
 _INPUT_SUFFIX = "@weight"
+# Operators with attributes that became float64 in Paddle 3.3. paddle2onnx 2.1 looks for float32
+# and, finding none, writes what its memory holds: GroupNorm with an epsilon of 1e20, say.
+_FLOAT64_OPS = {"group_norm", "leaky_relu", "logit", "pad3d", "softplus"}
 
 
 def convert(program: Path, opset: int) -> Any:
@@ -48,24 +52,41 @@ def _run_paddle2onnx(program: Path, params: Path, opset: int) -> Any:
     import onnx
     import paddle2onnx
 
-    path = program.with_suffix(".converted.onnx")
-    # optimize_tool: its default installs packages at run time.
-    paddle2onnx.export(
-        str(program),
-        str(params) if params.exists() else "",
-        str(path),
-        opset_version=opset,
-        optimize_tool=None,
-        verbose=False,
-    )
-    if not path.exists() or path.stat().st_size == 0:
-        raise ExportError(
-            f"paddle2onnx did not convert {program.name}; its own messages above say which "
-            "operator it cannot convert"
+    with tempfile.TemporaryDirectory(prefix=".onnx.", dir=program.parent) as scratch:
+        path = Path(scratch) / "converted.onnx"
+        # optimize_tool: its default installs packages at run time.
+        paddle2onnx.export(
+            str(_with_float32_attributes(program, Path(scratch))),
+            str(params) if params.exists() else "",
+            str(path),
+            opset_version=opset,
+            optimize_tool=None,
+            verbose=False,
         )
-    model = onnx.load(str(path))
-    path.unlink()
-    return model
+        if not path.exists() or path.stat().st_size == 0:
+            raise ExportError(
+                f"paddle2onnx did not convert {program.name}; its own messages above say which "
+                "operator it cannot convert"
+            )
+        return onnx.load(str(path))
+
+
+def _with_float32_attributes(program: Path, folder: Path) -> Path:
+    """The program, written to `folder`, with the attributes of `_FLOAT64_OPS` in float32."""
+    if program.suffix == LEGACY_PROGRAM:
+        return program
+
+    def shorten(entry: "dict[str, Any]") -> "dict[str, Any]":
+        _, _, name = entry.get("#", "").partition(".")
+        if name in _FLOAT64_OPS:
+            for attribute in entry["A"]:
+                value = attribute["AT"]
+                value["#"] = value["#"].replace("a_f64", "a_f32")
+        return entry
+
+    shortened = folder / program.name
+    shortened.write_text(json.dumps(json.loads(program.read_text(), object_hook=shorten)))
+    return shortened
 
 
 def _take_weights_out(program: Path, folder: Path) -> "tuple[Path, dict[str, np.ndarray]]":

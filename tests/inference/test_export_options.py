@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import onnx
+import onnxruntime
 import paddle
 import pytest
 
@@ -175,6 +176,36 @@ def test_weights_that_do_not_fit_into_a_file_stand_beside_it(large, model, photo
     found = create_engine(large, engine).run(batch)
     np.testing.assert_allclose(found, probabilities(model, batch), atol=1e-5)
     assert Predictor(large, engine="auto").predict(photos)[0]["class_ids"]
+
+
+class Numbers(paddle.nn.Layer):
+    """Operators with numbers that are float64 since Paddle 3.3."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = paddle.nn.GroupNorm(4, 8, epsilon=0.03)
+
+    def forward(self, images):
+        padded = paddle.nn.functional.pad(self.norm(images), [1, 0, 0, 1], value=0.3)
+        return paddle.nn.functional.softplus(paddle.nn.functional.leaky_relu(padded, 0.2))
+
+
+@pytest.mark.parametrize("in_float64", [False, True])
+def test_numbers_of_operators(tmp_path, in_float64):
+    """Whether the program holds them as this version of Paddle writes them, or as 3.3 does."""
+    layer = Numbers()
+    layer.eval()
+    spec = paddle.static.InputSpec([None, 8, 6, 6], "float32")
+    paddle.jit.save(layer, str(tmp_path / "inference"), input_spec=[spec])
+    program = tmp_path / "inference.json"
+    if in_float64:
+        program.write_text(program.read_text().replace("a_f32", "a_f64"))
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx_conversion.convert(program, opset=13), str(path))
+    batch = np.random.default_rng(0).normal(0, 0.2, (3, 8, 6, 6)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: batch})
+    np.testing.assert_allclose(found, layer(paddle.to_tensor(batch)).numpy(), atol=1e-6)
 
 
 def test_files_with_weights_beside_them(large, model, exported, tmp_path):
