@@ -14,6 +14,7 @@ import pytest
 from ppcls.engine.exporter import write_program
 from ppcls.errors import ConfigError
 from ppcls.inference.engines import choice, create_engine
+from ppcls.inference.engines.one_by_one import FasterWay
 from ppcls.inference.engines.pool import Pool
 from tests.inference.small_model import ENGINES
 
@@ -225,6 +226,36 @@ def test_a_broken_onnx_file_is_a_sentence(exported, tmp_path):
     (tmp_path / "inference.onnx").write_bytes(b"not a graph")
     with pytest.raises(ConfigError, match=r"ONNX Runtime cannot run .*inference\.onnx"):
         create_engine(tmp_path, "onnxruntime")
+
+
+class Counting:
+    """Takes a time per run and one per image, and remembers how many images it was given."""
+
+    name = "counting"
+
+    def __init__(self, per_run, per_image):
+        self.per_run, self.per_image = per_run, per_image
+        self.counts = []
+
+    def run_all(self, images):
+        self.counts.append(len(images))
+        time.sleep(self.per_run + self.per_image * len(images) ** 2)
+        return [images.mean(axis=(2, 3)), images.max(axis=(2, 3))]
+
+
+@pytest.mark.parametrize(("per_run", "per_image", "given"), [(0.05, 0, [6]), (0, 0.02, [1] * 6)])
+def test_batches_are_run_the_faster_way(per_run, per_image, given):
+    engine = Counting(per_run, per_image)
+    faster = FasterWay(engine)
+    faster.run(random_batch(1))
+    assert engine.counts == [1]  # Nothing is measured before there is a choice.
+    faster.run(random_batch(5))
+    engine.counts.clear()
+    batch = random_batch(6)
+    means, largest = faster.run_all(batch)
+    assert engine.counts == given
+    np.testing.assert_array_equal(means, batch.mean(axis=(2, 3)))
+    np.testing.assert_array_equal(largest, batch.max(axis=(2, 3)))
 
 
 class _BrokenPredictor:

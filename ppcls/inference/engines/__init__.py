@@ -5,6 +5,7 @@ from typing import Any, Union
 
 from ppcls.errors import ConfigError, did_you_mean
 from ppcls.inference.engines.fixed_batch import FixedBatch
+from ppcls.inference.engines.one_by_one import FasterWay
 from ppcls.inference.model_dir import DESCRIPTION, ONNX_OF, Description
 
 ENGINES = ("paddle", "onnxruntime", "openvino")
@@ -18,6 +19,7 @@ def create_engine(
     use_onednn: bool = True,
     precision: str = "fp32",
     batch_size: int = 1,
+    whole_batches: bool = False,
 ) -> Any:
     """The engine called `engine` on the model in `folder`.
 
@@ -29,6 +31,8 @@ def create_engine(
         use_onednn: for Paddle Inference on CPUs.
         precision: "fp32"; ONNX Runtime also has "fp16" and "int8", OpenVINO "bf16" and "int8".
         batch_size: what "auto" measures with.
+        whole_batches: never run the images of a batch one by one, see
+            `ppcls.inference.engines.one_by_one`.
 
     Raises:
         ConfigError: the engine is unknown, or its file, its package or the precision is missing.
@@ -44,10 +48,14 @@ def create_engine(
         engine = choose_engine(folder, device, threads, use_onednn, precision, batch_size)
     chosen = _create(folder, engine, device, threads, use_onednn, precision)
     # A program on its own, without the rest of an export, takes any number of images.
-    if not (Path(folder) / DESCRIPTION).exists():
+    if (Path(folder) / DESCRIPTION).exists():
+        fixed = Description.read(folder).batch_size
+        if fixed is not None:
+            return FixedBatch(chosen, fixed)
+    # Paddle Inference is faster with batches, and so are GPUs.
+    if whole_batches or device != "cpu" or engine == "paddle":
         return chosen
-    fixed = Description.read(folder).batch_size
-    return chosen if fixed is None else FixedBatch(chosen, fixed)
+    return FasterWay(chosen)
 
 
 def _create(
