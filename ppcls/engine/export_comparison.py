@@ -72,7 +72,7 @@ def compare(
     cases = list(_cases(exported, description, images))
     comparisons = []
     for name, precision in engines:
-        engine = create_engine(folder, name, precision=precision)
+        engine = create_engine(folder, name, precision=precision, whole_batches=True)
         found = [
             _compare_case(engine, precision, kind, size, batches) for kind, size, batches in cases
         ]
@@ -100,11 +100,23 @@ def _cases(
     rng = np.random.default_rng(0)
     for size in BATCHES:
         batch = rng.standard_normal((size, *description.image_shape)).astype(np.float32)
-        yield "random", size, [(batch, _run_model(exported, batch, "random"))]
+        expected = _run_model(exported, batch)
+        overflowed = _overflowed(expected)
+        if overflowed.size:
+            # Noise may be further from photos than the arithmetic of a model reaches.
+            logger.warning(
+                f"the model itself gives NaN or infinity for {overflowed.size} of {size} random "
+                "images, which are replaced by zeros in the comparison"
+            )
+            batch[overflowed] = 0
+            expected = _run_model(exported, batch)
+        _check_finite(expected, "random")
+        yield "random", size, [(batch, expected)]
     if images is None:
         return
     images = np.ascontiguousarray(images, dtype=np.float32)
-    expected = _run_model(exported, images, "real")
+    expected = _run_model(exported, images)
+    _check_finite(expected, "real")
     for size in BATCHES:
         parts = [slice(start, start + size) for start in range(0, len(images) - size + 1, size)]
         if parts:
@@ -112,22 +124,29 @@ def _cases(
             yield "real", size, found
 
 
-def _run_model(exported: paddle.nn.Layer, images: np.ndarray, kind: str) -> "list[np.ndarray]":
-    """Each output of the layer for all images, which must be finite."""
+def _run_model(exported: paddle.nn.Layer, images: np.ndarray) -> "list[np.ndarray]":
+    """Each output of the layer for all images."""
     with paddle.no_grad():
         parts = [
             _arrays(exported(paddle.to_tensor(images[start : start + _MODEL_BATCH])))
             for start in range(0, len(images), _MODEL_BATCH)
         ]
-    outputs = [np.concatenate(arrays) for arrays in zip(*parts)]
-    overflowed = np.flatnonzero(~np.isfinite(outputs[0]).all(axis=1))
+    return [np.concatenate(arrays) for arrays in zip(*parts)]
+
+
+def _overflowed(outputs: "list[np.ndarray]") -> np.ndarray:
+    """The positions of images whose outputs are not finite."""
+    return np.flatnonzero(~np.isfinite(outputs[0]).all(axis=1))
+
+
+def _check_finite(outputs: "list[np.ndarray]", kind: str) -> None:
+    overflowed = _overflowed(outputs)
     if overflowed.size:
         raise ExportError(
-            f"the model itself gives NaN or infinity for {overflowed.size} of {len(images)} {kind} "
-            f"images (the first is number {overflowed[0]}): its weights or running statistics do "
-            "not fit them; nothing was written"
+            f"the model itself gives NaN or infinity for {overflowed.size} of {len(outputs[0])} "
+            f"{kind} images (the first is number {overflowed[0]}): its weights or running "
+            "statistics do not fit them; nothing was written"
         )
-    return outputs
 
 
 def _arrays(outputs: Any) -> "list[np.ndarray]":
@@ -175,10 +194,7 @@ def _margin(scores: np.ndarray) -> float:
 
 def _judge(name: str, precision: str, found: "list[Comparison]") -> None:
     tolerance = FP16_TOLERANCE if precision == "fp16" else TOLERANCE
-    worst = found[0]
-    for one in found:
-        if not one.max_relative_error <= worst.max_relative_error:
-            worst = one
+    worst = max(found, key=lambda one: (np.isnan(one.max_relative_error), one.max_relative_error))
     title = _title(name, precision)
     if not worst.max_relative_error <= tolerance:
         raise ExportError(

@@ -145,6 +145,49 @@ def test_an_unfaithful_export_changes_nothing(model, tmp_path, layer, message):
     assert [path.name for path in tmp_path.iterdir()] == ["inference"]
 
 
+class NotFiniteSometimes(paddle.nn.Layer):
+    """The root of a mean, which is negative for some images."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = paddle.nn.Linear(3, 10)
+
+    def forward(self, images):
+        return self.linear(paddle.sqrt(paddle.mean(images, axis=[2, 3]) + 0.001))
+
+
+def test_noise_that_the_model_has_no_numbers_for(tmp_path):
+    layer = NotFiniteSometimes()
+    report = export_model(layer, tmp_path / "inference", new_description())
+    assert report.errors["paddle"] <= TOLERANCE
+    dark = np.full((4, 3, 32, 32), -1, dtype=np.float32)
+    dark[:2] = 1
+    with pytest.raises(ExportError, match=r"2 of 4 real images \(the first is number 2\)"):
+        export_model(layer, tmp_path / "other", new_description(), images=dark)
+
+
+class NotFiniteInBatches(paddle.nn.Layer):
+    """Gives infinity for three images when it is exported, and for no other number."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = paddle.nn.Linear(3, 10)
+
+    def forward(self, images):
+        logits = self.linear(paddle.mean(images, axis=[2, 3]))
+        if paddle.in_dynamic_mode():
+            return logits
+        ones = paddle.sum(paddle.ones_like(images[:, 0, 0, 0]))
+        return logits / paddle.abs(ones - 3) * paddle.abs(ones - 3)
+
+
+def test_not_a_number_in_the_midst_is_a_difference(tmp_path):
+    """Batches of 1 come before and after that of 3 random images."""
+    images = np.zeros((2, 3, 32, 32), dtype=np.float32)
+    with pytest.raises(ExportError, match=r"paddle differs by nan .*random images, batch 3"):
+        export_model(NotFiniteInBatches(), tmp_path / "out", new_description(), images=images)
+
+
 def test_an_unfaithful_first_export_leaves_no_folder(tmp_path):
     with pytest.raises(ExportError):
         export_model(Unfaithful(), tmp_path / "inference", new_description())
