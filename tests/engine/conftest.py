@@ -1,10 +1,9 @@
 """A tiny model, a handful of images, and the configuration that trains one on the other."""
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from ppcls.config.check import check_config
+from tests.engine.tiny_dataset import read_split, write_brightnesses
 
 CLASSES = 4
 ARCH = {
@@ -27,15 +26,7 @@ MOMENTUM = {
 def images(tmp_path_factory):
     """16 training and 6 validation pictures of 32x32 random pixels, a mean colour per class."""
     folder = tmp_path_factory.mktemp("images")
-    random = np.random.RandomState(0)
-    for split, count in (("train", 16), ("val", 6)):
-        lines = []
-        for index in range(count):
-            label = index % CLASSES
-            pixels = random.randint(0, 64, (32, 32, 3)) + 48 * label
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{split}{index}.png")
-            lines.append(f"{split}{index}.png {label}\n")
-        (folder / f"{split}_list.txt").write_text("".join(lines))
+    write_brightnesses(folder, CLASSES, train=16, val=6)
     return folder
 
 
@@ -44,25 +35,6 @@ def make_config(images, tmp_path):
     """Makes a checked configuration; keyword arguments replace keys of `Global`."""
 
     def make(batch_size=8, sections=(), train_dataset=(), eval_dataset=(), arch=(), **options):
-        transforms = [
-            {"DecodeImage": {}},
-            {"NormalizeImage": {"scale": 1 / 255, "order": ""}},
-            {"ToCHWImage": {}},
-        ]
-
-        def split(name, batch_size, dataset=()):
-            return {
-                "dataset": {
-                    "name": "ImageNetDataset",
-                    "image_root": str(images),
-                    "cls_label_path": str(images / f"{name}_list.txt"),
-                    "transform_ops": transforms,
-                    **dict(dataset),
-                },
-                "sampler": {"name": "DistributedBatchSampler", "batch_size": batch_size},
-                "loader": {"num_workers": 0},
-            }
-
         config = {
             "Global": {
                 "device": "cpu",
@@ -75,8 +47,8 @@ def make_config(images, tmp_path):
             "Loss": {"Train": [{"CELoss": {}}], "Eval": [{"CELoss": {}}]},
             "Optimizer": MOMENTUM,
             "DataLoader": {
-                "Train": split("train", batch_size, train_dataset),
-                "Eval": split("val", 4, eval_dataset),
+                "Train": read_split(images, "train", batch_size, train_dataset),
+                "Eval": read_split(images, "val", 4, eval_dataset),
             },
             "Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]},
             **dict(sections),

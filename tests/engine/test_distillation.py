@@ -7,7 +7,6 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from PIL import Image
 
 from ppcls.arch import build_model
 from ppcls.config import load_config
@@ -18,6 +17,7 @@ from ppcls.engine.trainer import Trainer
 from ppcls.errors import ConfigError
 from ppcls.inference import Predictor
 from ppcls.utils.weight_file import read_tensors
+from tests.engine.tiny_dataset import read_split, write_brightnesses
 
 CLASSES = 4
 TEACHER = {
@@ -35,14 +35,7 @@ PAIRS = [["Student", "Teacher"]]
 def folder(tmp_path_factory):
     """12 training and 5 validation pictures of random pixels, a brightness per class."""
     folder = tmp_path_factory.mktemp("images")
-    random = np.random.RandomState(0)
-    for split, count in (("train", 12), ("val", 5)):
-        lines = []
-        for index in range(count):
-            pixels = random.randint(0, 64, (32, 32, 3)) + 48 * (index % CLASSES)
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{split}{index}.png")
-            lines.append(f"{split}{index}.png {index % CLASSES}\n")
-        (folder / f"{split}.txt").write_text("".join(lines))
+    write_brightnesses(folder, CLASSES, train=12, val=5)
     paddle.seed(4)
     teacher = build_model({**TEACHER, "class_num": CLASSES})
     with paddle.no_grad():  # statistics of batch norms, without which activations are huge
@@ -57,24 +50,6 @@ def make_config(folder, tmp_path):
     """Makes a checked configuration; keyword arguments replace keys of `Global`."""
 
     def make(arch=(), losses=None, sections=(), **options):
-        transforms = [
-            {"DecodeImage": {}},
-            {"NormalizeImage": {"scale": "1.0/255.0", "order": ""}},
-            {"ToCHWImage": None},
-        ]
-
-        def split(name):
-            return {
-                "dataset": {
-                    "name": "ImageNetDataset",
-                    "image_root": str(folder),
-                    "cls_label_path": str(folder / f"{name}.txt"),
-                    "transform_ops": transforms,
-                },
-                "sampler": {"name": "DistributedBatchSampler", "batch_size": 4},
-                "loader": {"num_workers": 0},
-            }
-
         config = {
             "Global": {
                 "device": "cpu",
@@ -107,7 +82,10 @@ def make_config(folder, tmp_path):
                 "weight_decay": 1e-4,
                 "lr": {"name": "MultiStepDecay", "learning_rate": 0.005, "milestones": [1]},
             },
-            "DataLoader": {"Train": split("train"), "Eval": split("val")},
+            "DataLoader": {
+                "Train": read_split(folder, "train", 4),
+                "Eval": read_split(folder, "val", 4),
+            },
             "Infer": {
                 "PostProcess": {"name": "DistillationPostProcess", "func": "Topk", "topk": 2}
             },

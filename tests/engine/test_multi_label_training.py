@@ -14,13 +14,9 @@ from ppcls.engine.deployment import build_trained_model, export, infer
 from ppcls.engine.evaluation import evaluate
 from ppcls.engine.trainer import Trainer
 from ppcls.inference import Predictor
+from tests.engine.tiny_dataset import read_split, write_split
 
 CLASSES = 3
-TRANSFORMS = [
-    {"DecodeImage": {}},
-    {"NormalizeImage": {"scale": 1 / 255, "order": ""}},
-    {"ToCHWImage": {}},
-]
 
 
 @pytest.fixture(scope="module")
@@ -28,28 +24,17 @@ def config_path(tmp_path_factory):
     """Pictures whose colour channels are bright or not; each bright channel is a class."""
     folder = tmp_path_factory.mktemp("multi_label")
     random = np.random.RandomState(0)
-    for split, count in (("train", 32), ("val", 8)):
-        lines = []
-        for index in range(count):
-            labels = [(index >> channel) & 1 for channel in range(CLASSES)]
-            pixels = random.randint(0, 40, (32, 32, CLASSES)) + 200 * np.array(labels)
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{split}{index}.png")
-            lines.append(f"{split}{index}.png\t{','.join(map(str, labels))}\n")
-        (folder / f"{split}.txt").write_text("".join(lines))
+
+    def draw(index):
+        labels = [(index >> channel) & 1 for channel in range(CLASSES)]
+        pixels = random.randint(0, 40, (32, 32, CLASSES)) + 200 * np.array(labels)
+        return pixels, ",".join(map(str, labels))
+
+    write_split(folder, "train", 32, draw)
+    write_split(folder, "val", 8, draw)
     (folder / "names.txt").write_text("0 red\n1 green\n2 blue\n")
 
-    def split(name):
-        return {
-            "dataset": {
-                "name": "MultiLabelDataset",
-                "image_root": str(folder),
-                "cls_label_path": str(folder / f"{name}.txt"),
-                "transform_ops": TRANSFORMS,
-            },
-            "sampler": {"name": "DistributedBatchSampler", "batch_size": 8, "shuffle": True},
-            "loader": {"num_workers": 0},
-        }
-
+    dataset, sampler = {"name": "MultiLabelDataset"}, {"shuffle": True}
     config = {
         "Global": {
             "device": "cpu",
@@ -70,7 +55,10 @@ def config_path(tmp_path_factory):
         },
         "Loss": {"Train": [{"MultiLabelLoss": {}}], "Eval": [{"MultiLabelLoss": {}}]},
         "Optimizer": {"name": "AdamW", "lr": {"name": "ConstLR", "learning_rate": 0.005}},
-        "DataLoader": {"Train": split("train"), "Eval": split("val")},
+        "DataLoader": {
+            "Train": read_split(folder, "train", 8, dataset, sampler),
+            "Eval": read_split(folder, "val", 8, dataset, sampler),
+        },
         "Infer": {
             "PostProcess": {
                 "name": "MultiLabelThreshOutput",

@@ -382,7 +382,7 @@ def test_weights_for_other_classes_are_refused_unless_asked_for(make_config, tra
 @pytest.fixture
 def one_bad_picture(images, tmp_path):
     """Arguments of a dataset whose third of three pictures is cut off."""
-    lines = (images / "val_list.txt").read_text().splitlines()[:2]
+    lines = (images / "val.txt").read_text().splitlines()[:2]
     whole = (images / "val2.png").read_bytes()
     (images / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "list.txt").write_text("\n".join([*lines, "cut.png 2"]) + "\n")
@@ -461,8 +461,8 @@ def test_a_schedule_that_follows_evaluations_needs_them(make_config):
 
 
 def test_balanced_classes_are_counted_in_the_training_list(make_config, images, tmp_path):
-    lines = (images / "train_list.txt").read_text().splitlines()
-    rare = [line for line in lines if line.endswith(" 0")][1:]
+    lines = (images / "train.txt").read_text().splitlines()
+    rare = [line for line in lines if line.endswith("\t0")][1:]
     path = tmp_path / "list.txt"
     path.write_text("\n".join(line for line in lines if line not in rare) + "\n")
     balanced = {"Loss": {"Train": [{"CELoss": {"class_weight": "balanced"}}]}}
