@@ -57,6 +57,13 @@ def after_affine(
     return weight * scale, bias + weight @ shift
 
 
+def before_affine(
+    weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, shift: np.ndarray
+) -> "tuple[np.ndarray, np.ndarray]":
+    """The map x -> scale * (weight x + bias) + shift, weight [out, in], as weight' x + bias'."""
+    return weight * scale[:, None], scale * bias + shift
+
+
 def linear_layer(weight: np.ndarray, bias: np.ndarray, dtype: paddle.dtype) -> nn.Linear:
     """A linear layer with weight [out, in]."""
     with _default_dtype(dtype):

@@ -1,6 +1,7 @@
 """Exporting a model and running the result in every engine, for tests."""
 
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import onnxruntime
@@ -10,10 +11,15 @@ import paddle2onnx
 from paddle import nn
 
 
-def export(model: nn.Layer, folder: Path, image_shape: "tuple[int, int, int]") -> Path:
-    """Writes `inference.json` and its weights, with a dynamic batch; returns the program's path."""
+def export(
+    model: nn.Layer,
+    folder: Path,
+    image_shape: "tuple[int, int, int]",
+    batch: Optional[int] = None,
+) -> Path:
+    """Writes `inference.json` and its weights, by default for any batch; the program's path."""
     model.eval()
-    spec = paddle.static.InputSpec([None, *image_shape], "float32")
+    spec = paddle.static.InputSpec([batch, *image_shape], "float32")
     paddle.jit.save(model, str(folder / "inference"), input_spec=[spec])
     return folder / "inference.json"
 

@@ -6,7 +6,7 @@ import pytest
 from paddle import nn
 
 from ppcls.arch.layers import dynamic_depthwise_conv2d, dynamic_depthwise_conv2d_macs
-from tests.arch.exported import export, run_onnx, run_paddle
+from tests.arch.exported import export, operators, run_onnx, run_paddle
 from tests.arch.gradients import check_gradients
 
 rng = np.random.RandomState(0)
@@ -61,17 +61,33 @@ class _Layer(nn.Layer):
         return dynamic_depthwise_conv2d(x, kernels)
 
 
-@pytest.mark.parametrize(("kernel_size", "size"), [(7, (6, 11)), (3, (2, 1))])
+def check_exported(layer, program, x):
+    expected = layer(paddle.to_tensor(x)).numpy()
+    for y in (
+        run_paddle(program, x, onednn=False),
+        run_paddle(program, x, onednn=True),
+        run_onnx(program, x),
+    ):
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+shapes = pytest.mark.parametrize(("kernel_size", "size"), [(7, (6, 11)), (3, (2, 1))])
+
+
+@shapes
 def test_exported_form_has_a_free_batch(kernel_size, size, tmp_path):
     paddle.seed(0)
     layer = _Layer(kernel_size)
     program = export(layer, tmp_path, (3, *size))
-    x = rng.standard_normal((5, 3, *size)).astype("float32")
     for batch in (1, 5):
-        expected = layer(paddle.to_tensor(x[:batch])).numpy()
-        for y in (
-            run_paddle(program, x[:batch], onednn=False),
-            run_paddle(program, x[:batch], onednn=True),
-            run_onnx(program, x[:batch]),
-        ):
-            np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        check_exported(layer, program, rng.standard_normal((batch, 3, *size)).astype("float32"))
+
+
+@shapes
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_fixed_batch_stays_a_convolution(kernel_size, size, batch, tmp_path):
+    paddle.seed(0)
+    layer = _Layer(kernel_size)
+    program = export(layer, tmp_path, (3, *size), batch)
+    assert "pd_op.depthwise_conv2d" in operators(program)
+    check_exported(layer, program, rng.standard_normal((batch, 3, *size)).astype("float32"))

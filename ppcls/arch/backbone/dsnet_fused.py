@@ -19,6 +19,7 @@ from paddle import nn
 from ppcls.arch.fusion import (
     after_affine,
     batch_norm_affine,
+    before_affine,
     depthwise_layer,
     linear_layer,
     pointwise_layer,
@@ -58,9 +59,8 @@ class FusedDualStreamBlock(nn.Layer):
         weight, bias = after_affine(weight, bias, *batch_norm_affine(block.norm1))
         self.to_tokens = linear_layer(weight[:C_g], bias[:C_g], dtype)
         scale, shift = batch_norm_affine(block.norm_conv1)
-        self.to_local = pointwise_layer(
-            scale[:, None] * weight[C_g:], scale * bias[C_g:] + shift, dtype
-        )
+        to_local = before_affine(weight[C_g:], bias[C_g:], scale, shift)
+        self.to_local = pointwise_layer(*to_local, dtype)
         weight, bias = weight_and_bias(block.conv)
         self.local_conv = depthwise_layer(
             with_identity(weight, 1 / scale), bias - shift / scale, dtype, padding=1

@@ -19,9 +19,9 @@ def dynamic_depthwise_conv2d(
 ) -> paddle.Tensor:
     """y[b, c] = x[b, c] * kernels[b, c] + bias[b, c], stride 1, zero padding K // 2.
 
-    Here and now it is a convolution with a group for every sample and channel. In an exported
-    program the number of groups would fix the batch, so there it becomes a product with band
-    matrices, whose shape leaves the batch free.
+    Here and now, and in a program of a fixed batch, it is a convolution with a group for every
+    sample and channel. In a program of any batch, whose number of groups would not be known, it
+    becomes a product with band matrices, whose shape leaves the batch free.
 
     Args:
         x: (B, C, H, W); C, H and W must be known when a program is traced.
@@ -31,8 +31,10 @@ def dynamic_depthwise_conv2d(
     Returns:
         (B, C, H, W).
     """
-    C = x.shape[1]
-    y = _as_grouped_conv(x, kernels) if paddle.in_dynamic_mode() else _as_product(x, kernels)
+    B, C = x.shape[:2]
+    # A batch that is not known is -1 or, where a function is being traced, a tensor.
+    knows_batch = isinstance(B, int) and B >= 0
+    y = _as_grouped_conv(x, kernels) if knows_batch else _as_product(x, kernels)
     if bias is not None:
         y = y + paddle.reshape(bias, [-1, C, 1, 1])
     return y
