@@ -50,6 +50,12 @@ def weight_and_bias(layer: "Union[nn.Conv2D, nn.Linear]") -> "tuple[np.ndarray, 
     return weight, bias
 
 
+def pointwise_map(conv: nn.Conv2D) -> "tuple[np.ndarray, np.ndarray]":
+    """The weight [out, in] and the bias of a 1x1 convolution."""
+    weight, bias = weight_and_bias(conv)
+    return weight[:, :, 0, 0], bias
+
+
 def after_affine(
     weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, shift: np.ndarray
 ) -> "tuple[np.ndarray, np.ndarray]":

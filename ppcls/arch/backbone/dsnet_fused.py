@@ -23,6 +23,7 @@ from ppcls.arch.fusion import (
     depthwise_layer,
     linear_layer,
     pointwise_layer,
+    pointwise_map,
     weight_and_bias,
     with_identity,
 )
@@ -55,7 +56,7 @@ class FusedDualStreamBlock(nn.Layer):
         cell[:, :, -2:, -2:] = 0.25
         self.shrink = depthwise_layer(cell, np.zeros(len(cell)), dtype, stride=self.downsample)
 
-        weight, bias = _pointwise(block.conv1)
+        weight, bias = pointwise_map(block.conv1)
         weight, bias = after_affine(weight, bias, *batch_norm_affine(block.norm1))
         self.to_tokens = linear_layer(weight[:C_g], bias[:C_g], dtype)
         scale, shift = batch_norm_affine(block.norm_conv1)
@@ -73,10 +74,10 @@ class FusedDualStreamBlock(nn.Layer):
         self.channel_up = linear_layer(by_output[:, None] * weight, by_output * bias, dtype)
         self._prepare_alignment(block, dtype)
 
-        weight, bias = _pointwise(block.mlp.fc1)
+        weight, bias = pointwise_map(block.mlp.fc1)
         weight, bias = after_affine(weight, bias, *batch_norm_affine(block.norm2))
         self.fc1 = pointwise_layer(weight, bias, dtype)
-        self.fc2 = pointwise_layer(*_pointwise(block.mlp.fc2), dtype)
+        self.fc2 = pointwise_layer(*pointwise_map(block.mlp.fc2), dtype)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         grid = self.grid_of(*x.shape[2:])
@@ -203,13 +204,13 @@ class _AlignmentWeights:
     def __init__(self, block: nn.Layer):
         C_l, C_a = block.local_channels, block.aligned_channels
         factor = block.qk_scale or (C_a // block.num_heads) ** -0.5
-        weight, bias = _pointwise(block.cross_channel_up_conv)
+        weight, bias = pointwise_map(block.cross_channel_up_conv)
         self.local_qkv = after_affine(weight, bias, *batch_norm_affine(block.norm_conv2))
         weight, bias = _behind_norm(block.cross_channel_up_sa, block.norm_sa2)
         by_output = np.repeat([factor, factor, 1], C_a)
         self.global_qkv = by_output[:, None] * weight, by_output * bias
         # The global stream comes first in `conv1` and last in `conv2`.
-        weight, bias = _pointwise(block.conv2)
+        weight, bias = pointwise_map(block.conv2)
         self.conv2_local, self.conv2_global = weight[:, :C_l], weight[:, C_l:]
         fuse, fuse_bias = weight_and_bias(block.fuse_channel_conv)
         self.fuse_local = self.conv2_local @ fuse
@@ -255,11 +256,6 @@ def fused_block(block: nn.Layer) -> nn.Layer:
     if not can_divide:
         return block
     return (FusedSingleHeadBlock if block.num_heads == 1 else FusedDualStreamBlock)(block)
-
-
-def _pointwise(conv: nn.Layer) -> "tuple[np.ndarray, np.ndarray]":
-    weight, bias = weight_and_bias(conv)
-    return weight[:, :, 0, 0], bias
 
 
 def _plain_norm(norm: nn.LayerNorm) -> nn.LayerNorm:

@@ -19,6 +19,7 @@ from ppcls.arch.fusion import (
     before_affine,
     depthwise_layer,
     pointwise_layer,
+    pointwise_map,
     weight_and_bias,
     with_identity,
 )
@@ -57,9 +58,9 @@ class FusedDMixer(nn.Layer):
         self.global_unit = FusedOSRA(mixer.global_unit)
         self.spatial, _, first_norm, squeeze, _, second_norm, expand, last_norm = mixer.proj
         dtype = expand.weight.dtype
-        squeezing = after_affine(*_pointwise(squeeze), *batch_norm_affine(first_norm))
+        squeezing = after_affine(*pointwise_map(squeeze), *batch_norm_affine(first_norm))
         self.squeeze = pointwise_layer(*squeezing, dtype)
-        expanding = after_affine(*_pointwise(expand), *batch_norm_affine(second_norm))
+        expanding = after_affine(*pointwise_map(expand), *batch_norm_affine(second_norm))
         expanding = before_affine(*expanding, *batch_norm_affine(last_norm))
         scale, shift = _scale_and_shift(layer_scale)
         self.expand = pointwise_layer(*before_affine(*expanding, scale, shift), dtype)
@@ -111,7 +112,7 @@ class FusedOSRA(nn.Layer):
 
     def __init__(self, attention: nn.Layer):
         super().__init__()
-        weight, bias = _pointwise(attention.q)
+        weight, bias = pointwise_map(attention.q)
         self.num_heads = attention.num_heads
         scale = (weight.shape[0] // self.num_heads) ** -0.5
         self.q = pointwise_layer(weight * scale, bias * scale, attention.q.weight.dtype)
@@ -141,7 +142,7 @@ class FusedFFN(nn.Layer):
         self.sections = ffn.dwconv.sections
         self.convs = nn.LayerList([_with_residual(conv) for conv in ffn.dwconv.proj])
         linear, norm = ffn.fc2
-        weight_bias = after_affine(*_pointwise(linear), *batch_norm_affine(ffn.norm))
+        weight_bias = after_affine(*pointwise_map(linear), *batch_norm_affine(ffn.norm))
         weight_bias = before_affine(*weight_bias, *batch_norm_affine(norm))
         weight_bias = before_affine(*weight_bias, *_scale_and_shift(layer_scale))
         self.fc2 = pointwise_layer(*weight_bias, linear.weight.dtype)
@@ -158,11 +159,6 @@ def _with_residual(conv: nn.Conv2D) -> nn.Conv2D:
     weight, bias = weight_and_bias(conv)
     padding = weight.shape[-1] // 2
     return depthwise_layer(with_identity(weight), bias, conv.weight.dtype, padding=padding)
-
-
-def _pointwise(conv: nn.Conv2D) -> "tuple[np.ndarray, np.ndarray]":
-    weight, bias = weight_and_bias(conv)
-    return weight[:, :, 0, 0], bias
 
 
 def _scale_and_shift(layer_scale: nn.Layer) -> "tuple[np.ndarray, np.ndarray]":
