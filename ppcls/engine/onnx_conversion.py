@@ -85,7 +85,8 @@ def _with_float32_attributes(program: Path, folder: Path) -> Path:
         return entry
 
     shortened = folder / program.name
-    shortened.write_text(json.dumps(json.loads(program.read_text(), object_hook=shorten)))
+    content = json.loads(program.read_text(encoding="utf-8"), object_hook=shorten)
+    shortened.write_text(json.dumps(content), encoding="utf-8")
     return shortened
 
 

@@ -6,6 +6,8 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from ppcls.inference.engines.fixed_batch import FixedBatch
+
 #: Images and rounds of the measurement.
 _IMAGES, _ROUNDS = 4, 2
 
@@ -24,6 +26,7 @@ class FasterWay:
 
     def __init__(self, engine: Any):
         self._engine = engine
+        self._singly = FixedBatch(engine, 1)
         self._one_by_one: Optional[bool] = None
         self._lock = threading.Lock()
         self.name = engine.name
@@ -40,12 +43,8 @@ class FasterWay:
             if self._one_by_one is None:
                 part = images[:_IMAGES]
                 at_once = _seconds(self._engine.run_all, part)
-                self._one_by_one = _seconds(self._run_one_by_one, part) < at_once
-        return self._run_one_by_one(images) if self._one_by_one else self._engine.run_all(images)
-
-    def _run_one_by_one(self, images: np.ndarray) -> "list[np.ndarray]":
-        runs = [self._engine.run_all(image[np.newaxis]) for image in images]
-        return [np.concatenate(parts) for parts in zip(*runs)]
+                self._one_by_one = _seconds(self._singly.run_all, part) < at_once
+        return (self._singly if self._one_by_one else self._engine).run_all(images)
 
 
 def _seconds(run: "Callable[[np.ndarray], Any]", images: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 import os
 import threading
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -63,11 +63,12 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._path = str(path)
-        self._is_free = core.read_model(self._path).input(0).partial_shape[0].is_dynamic
+        model = core.read_model(self._path)
+        self._is_free = model.input(0).partial_shape[0].is_dynamic
         self._lock = threading.Lock()
         # By batch size; None: any.
-        self._pools: dict[Optional[int], Pool] = {}
-        self._requests(1)
+        size = 1 if self._is_free else None
+        self._pools: dict[Optional[int], Pool] = {size: self._compile(model, size)}
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """images: (B, C, H, W) float32 -> the first output, (B, class_num) float32."""
@@ -86,11 +87,10 @@ class OpenVinoEngine:
         size = 1 if count == 1 and self._is_free else None
         with self._lock:
             if size not in self._pools:
-                self._pools[size] = self._compile(size)
+                self._pools[size] = self._compile(self._core.read_model(self._path), size)
         return self._pools[size]
 
-    def _compile(self, size: Optional[int]) -> Pool:
-        model = self._core.read_model(self._path)
+    def _compile(self, model: Any, size: Optional[int]) -> Pool:
         if size is not None:
             model.reshape([size, *list(model.input(0).partial_shape)[1:]])
         compiled = self._core.compile_model(model, "CPU", self._settings)
