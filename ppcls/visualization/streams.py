@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Optional
 
 from paddle import nn
 
-from ppcls.arch.backbone import dsnet, dwnet, san, transxnet, volo
+from ppcls.arch.backbone import dsnet, dwnet, san, transxnet, volo_blocks
 from ppcls.arch.base import Model
 from ppcls.arch.layers.outlook_attention import OutlookAttention
 from ppcls.visualization.recording import Probe
@@ -65,7 +65,7 @@ def _points_of(block: nn.Layer) -> "Iterator[StreamPoint]":
         yield StreamPoint("local", "depth-wise conv", Probe(block.conv, "output"))
     elif isinstance(block, san.Bottleneck):
         yield StreamPoint("local", "self-attention to neighbours", Probe(block.sam, "output"))
-    elif isinstance(block, volo.Block):
+    elif isinstance(block, volo_blocks.Block):
         yield _mixer_of_volo(block.attn)
 
 
@@ -83,7 +83,7 @@ def _dual_streams(block: dsnet.DualStreamBlock) -> "Iterator[StreamPoint]":
 
 
 def _mixer_of_volo(mixer: nn.Layer) -> StreamPoint:
-    if isinstance(mixer, volo.Attention):
+    if isinstance(mixer, volo_blocks.Attention):
         return StreamPoint("global", "self-attention", Probe(mixer, "output"))
     is_outlook = isinstance(mixer, OutlookAttention)
     operation = "outlook attention" if is_outlook else "depth-wise conv"

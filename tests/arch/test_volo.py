@@ -6,7 +6,7 @@ import paddle.nn.functional as F
 import pytest
 
 from ppcls.arch import build_model
-from ppcls.arch.backbone import volo
+from ppcls.arch.backbone import volo, volo_token_mixing
 from ppcls.arch.complexity import count_complexity, count_parameters
 from ppcls.arch.layers import outlook_attention
 from ppcls.arch.weights import load_weights
@@ -256,17 +256,17 @@ def test_mixing_whole_images_exchanges_them(monkeypatch):
 
 def test_what_is_mixed_is_the_inside_of_the_box():
     x = random_map(3, 5, 4, 2).detach()
-    mixed = volo.swap_in_box(x, paddle.to_tensor([1, 0, 4, 2]))
+    mixed = volo_token_mixing.swap_in_box(x, paddle.to_tensor([1, 0, 4, 2]))
     expected = x.numpy()
     expected[:, 1:4, 0:2] = x.numpy()[::-1, 1:4, 0:2]
     np.testing.assert_allclose(mixed.numpy(), expected, rtol=0, atol=1e-15)
-    again = volo.swap_in_box(mixed, paddle.to_tensor([1, 0, 4, 2]))
+    again = volo_token_mixing.swap_in_box(mixed, paddle.to_tensor([1, 0, 4, 2]))
     np.testing.assert_allclose(again.numpy(), x.numpy(), rtol=0, atol=1e-15)
 
 
 def test_boxes_are_those_of_cutmix():
     paddle.seed(0)
-    boxes = np.stack([volo.random_box(14, 10).numpy() for _ in range(1500)])
+    boxes = np.stack([volo_token_mixing.random_box(14, 10).numpy() for _ in range(1500)])
     top, left, bottom, right = boxes.T
     assert boxes.dtype == np.int64
     assert boxes.min() == 0

@@ -1,4 +1,7 @@
-"""The families, one file each. Importing this package registers them."""
+"""The families. Importing this package registers them.
+
+`<family>.py` has the model and its variants, `<family>_<part>.py` what it is made of or becomes.
+"""
 
 from ppcls.arch.backbone import dsnet, dwnet, san, transxnet, volo
 

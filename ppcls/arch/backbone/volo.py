@@ -4,7 +4,8 @@ Stage one mixes neighbouring positions of a fine map by outlook attention, stage
 transformer on a map half as fine, and a class token reads the result by class attention.
 
 Tensor names and arithmetic are those of the authors' code (https://github.com/sail-sg/volo, commit
-cf35775), so their weights load unchanged. Maps are channels last between the blocks.
+cf35775), so their weights load unchanged. Maps are channels last between the blocks, whose layers
+are in `volo_blocks.py`.
 """
 
 from collections.abc import Sequence
@@ -17,17 +18,27 @@ import paddle.nn.functional as F
 from paddle import nn
 from paddle.nn.initializer import TruncatedNormal
 
+from ppcls.arch.backbone.volo_blocks import (
+    PATCH,
+    POOLING,
+    Attention,
+    Block,
+    ClassAttention,
+    ClassBlock,
+    DepthwiseMixer,
+    Downsample,
+    PatchEmbed,
+    channels_first,
+    channels_last,
+)
+from ppcls.arch.backbone.volo_token_mixing import random_box, swap_in_box
 from ppcls.arch.base import Model, linear_head
 from ppcls.arch.layers import (
-    DropPath,
-    gelu,
     init_trunc_normal,
-    matmul,
     recompute,
     resize_bicubic,
     stochastic_depth_rates,
 )
-from ppcls.arch.layers.depthwise import DepthwiseConv2D
 from ppcls.arch.layers.outlook_attention import OutlookAttention
 from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ppcls.errors import ConfigError, UserError
@@ -37,200 +48,8 @@ PerStage = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
 RatioPerStage = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
 Mixer = Literal["outlook", "attention", "dwconv"]
 
-#: Strides of the two stages, in pixels.
-_PATCH, _POOLING = 8, 2
 #: Weight of the best token's logits beside those of the class token.
 _TOKEN_WEIGHT = 0.5
-
-
-class PatchEmbed(nn.Layer):
-    """The stem: images (B, in_channels, H, W) -> (B, channels, H / 8, W / 8)."""
-
-    def __init__(self, in_channels: int, hidden_channels: int, channels: int):
-        super().__init__()
-        layers = []
-        for kernel, stride in [(7, 2), (3, 1), (3, 1)]:
-            conv = nn.Conv2D(
-                in_channels, hidden_channels, kernel, stride, kernel // 2, bias_attr=False
-            )
-            layers += [conv, nn.BatchNorm2D(hidden_channels), nn.ReLU()]
-            in_channels = hidden_channels
-        self.conv = nn.Sequential(*layers)
-        patch = _PATCH // 2
-        self.proj = nn.Conv2D(hidden_channels, channels, kernel_size=patch, stride=patch)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self.proj(self.conv(x))
-
-
-class Downsample(nn.Layer):
-    """From stage one to stage two: (B, H, W, C) -> (B, H // 2, W // 2, C')."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        self.proj = nn.Conv2D(in_channels, out_channels, kernel_size=_POOLING, stride=_POOLING)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return channels_last(self.proj(channels_first(x)))
-
-
-class Mlp(nn.Layer):
-    """Two linear layers with a GELU between: (..., C), kept."""
-
-    def __init__(self, channels: int, hidden_channels: int, dropout: float):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden_channels)
-        self.fc2 = nn.Linear(hidden_channels, channels)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self.dropout(self.fc2(self.dropout(gelu(self.fc1(x)))))
-
-
-class Attention(nn.Layer):
-    """Multi-head self-attention over all positions of a map: (B, H, W, C), kept."""
-
-    def __init__(
-        self,
-        channels: int,
-        num_heads: int,
-        qkv_bias: bool = False,
-        qk_scale: Optional[float] = None,
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-    ):
-        super().__init__()
-        self.num_heads = num_heads
-        self.scale = qk_scale or head_width(channels, num_heads) ** -0.5
-        self.qkv = nn.Linear(channels, 3 * channels, bias_attr=None if qkv_bias else False)
-        self.proj = nn.Linear(channels, channels)
-        self.dropout = nn.Dropout(dropout)
-        self.attention_dropout = nn.Dropout(attention_dropout)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        H, W, C = x.shape[1:]
-        qkv = paddle.reshape(self.qkv(x), [-1, H * W, 3, self.num_heads, C // self.num_heads])
-        q, k, v = paddle.unbind(paddle.transpose(qkv, [2, 0, 3, 1, 4]), axis=0)  # B, heads, N, d
-        weights = F.softmax(matmul(q * self.scale, k, transpose_y=True), axis=-1)
-        y = paddle.transpose(matmul(self.attention_dropout(weights), v), [0, 2, 1, 3])
-        return self.dropout(self.proj(paddle.reshape(y, [-1, H, W, C])))
-
-    def functional_macs(self, x: paddle.Tensor) -> "dict[str, int]":
-        """MACs of the two products of attention, for a batch x."""
-        B, H, W, C = x.shape
-        return {"attention_matmul": 2 * B * (H * W) ** 2 * C}
-
-
-class DepthwiseMixer(nn.Layer):
-    """What outlook attention becomes with the same weights everywhere: (B, H, W, C), kept.
-
-    A 3x3 depth-wise convolution between the projections `v` and `proj`; for comparisons.
-    """
-
-    def __init__(self, channels: int, qkv_bias: bool = False, dropout: float = 0.0):
-        super().__init__()
-        self.v = nn.Linear(channels, channels, bias_attr=None if qkv_bias else False)
-        self.conv = DepthwiseConv2D(channels, 3)
-        self.proj = nn.Linear(channels, channels)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        y = channels_last(self.conv(channels_first(self.v(x))))
-        return self.dropout(self.proj(y))
-
-
-class Block(nn.Layer):
-    """x + mixer(norm1(x)), then x + mlp(norm2(x)): (B, H, W, C), kept.
-
-    Args:
-        channels: C.
-        mixer: mixes positions; it is called `attn`, as the published tensors are.
-        mlp_ratio: hidden channels of the MLP over C.
-        dropout: rate inside the MLP.
-        drop_path: stochastic depth rate of both residual branches.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        mixer: nn.Layer,
-        mlp_ratio: float,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-    ):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(channels)
-        self.attn = mixer
-        self.norm2 = nn.LayerNorm(channels)
-        self.mlp = Mlp(channels, int(channels * mlp_ratio), dropout)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
-
-
-class ClassAttention(nn.Layer):
-    """The class token attends to all tokens: (B, 1 + N, C) -> (B, 1, C)."""
-
-    def __init__(
-        self,
-        channels: int,
-        num_heads: int,
-        qkv_bias: bool = False,
-        qk_scale: Optional[float] = None,
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-    ):
-        super().__init__()
-        bias = None if qkv_bias else False
-        self.num_heads = num_heads
-        self.scale = qk_scale or head_width(channels, num_heads) ** -0.5
-        self.kv = nn.Linear(channels, 2 * channels, bias_attr=bias)
-        self.q = nn.Linear(channels, channels, bias_attr=bias)
-        self.proj = nn.Linear(channels, channels)
-        self.dropout = nn.Dropout(dropout)
-        self.attention_dropout = nn.Dropout(attention_dropout)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        N, C = x.shape[1:]
-        heads, d = self.num_heads, C // self.num_heads
-        kv = paddle.transpose(paddle.reshape(self.kv(x), [-1, N, 2, heads, d]), [2, 0, 3, 1, 4])
-        k, v = paddle.unbind(kv, axis=0)  # B, heads, 1 + N, d
-        q = paddle.reshape(self.q(x[:, :1]), [-1, heads, 1, d]) * self.scale
-        weights = F.softmax(matmul(q, k, transpose_y=True), axis=-1)  # B, heads, 1, 1 + N
-        y = paddle.reshape(matmul(self.attention_dropout(weights), v), [-1, 1, C])
-        return self.dropout(self.proj(y))
-
-    def functional_macs(self, x: paddle.Tensor) -> "dict[str, int]":
-        """MACs of the two products of attention, for a batch x."""
-        return {"attention_matmul": 2 * int(x.size)}
-
-
-class ClassBlock(nn.Layer):
-    """Class attention and an MLP, which change the class token alone: (B, 1 + N, C), kept."""
-
-    def __init__(self, channels: int, attention: ClassAttention, mlp_ratio: float, dropout: float):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(channels)
-        self.attn = attention
-        self.norm2 = nn.LayerNorm(channels)
-        self.mlp = Mlp(channels, int(channels * mlp_ratio), dropout)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        token = x[:, :1] + self.attn(self.norm1(x))
-        token = token + self.mlp(self.norm2(token))
-        return paddle.concat([token, x[:, 1:]], axis=1)
-
-
-def channels_first(x: paddle.Tensor) -> paddle.Tensor:
-    """(B, H, W, C) -> (B, C, H, W)."""
-    return paddle.transpose(x, [0, 3, 1, 2])
-
-
-def channels_last(x: paddle.Tensor) -> paddle.Tensor:
-    """(B, C, H, W) -> (B, H, W, C)."""
-    return paddle.transpose(x, [0, 2, 3, 1])
 
 
 def best_over_tokens(logits: paddle.Tensor) -> paddle.Tensor:
@@ -241,13 +60,6 @@ def best_over_tokens(logits: paddle.Tensor) -> paddle.Tensor:
     """
     N, K = logits.shape[1:]
     return paddle.reshape(F.max_pool2d(paddle.unsqueeze(logits, 1), [N, 1]), [-1, K])
-
-
-def head_width(channels: int, num_heads: int) -> int:
-    """Channels of one attention head."""
-    if channels % num_heads:
-        raise ConfigError(f"{channels} channels cannot be divided among {num_heads} heads")
-    return channels // num_heads
 
 
 @ARCHS.register()
@@ -326,8 +138,8 @@ class VOLO(Model):
         C, C_1 = embed_dims[-1], embed_dims[0]
         if set(embed_dims[1:]) != {C}:
             raise ConfigError(f"embed_dims: the last three are one stage, got {embed_dims}")
-        if img_size < _PATCH * _POOLING:
-            raise ConfigError(f"img_size is at least {_PATCH * _POOLING}, got {img_size}")
+        if img_size < PATCH * POOLING:
+            raise ConfigError(f"img_size is at least {PATCH * POOLING}, got {img_size}")
         if return_mean and return_dense:
             raise ConfigError("return_dense: with return_mean there are no token logits to return")
         if mix_token and not return_dense:
@@ -342,8 +154,8 @@ class VOLO(Model):
         self.mix_token = mix_token
         self.use_recompute = use_recompute
         self.feature_info = [
-            {"channels": C_1, "reduction": _PATCH, "name": "network.0"},
-            {"channels": C, "reduction": _PATCH * _POOLING, "name": "network.4"},
+            {"channels": C_1, "reduction": PATCH, "name": "network.0"},
+            {"channels": C, "reduction": PATCH * POOLING, "name": "network.4"},
         ]
         attention = {
             "qkv_bias": qkv_bias,
@@ -361,7 +173,7 @@ class VOLO(Model):
 
         self.patch_embed = PatchEmbed(in_chans, stem_hidden_dim, C_1)
         draw = paddle.ParamAttr(initializer=TruncatedNormal(std=0.02))
-        side = img_size // (_PATCH * _POOLING)
+        side = img_size // (PATCH * POOLING)
         self.pos_embed = self.create_parameter([1, side, side, C], attr=draw)
         self.pos_drop = nn.Dropout(drop_rate)
         rates = stochastic_depth_rates(drop_path_rate, list(layers))
@@ -454,7 +266,7 @@ class VOLO(Model):
         super().check_input_size(x)
         H, W = x.shape[2:]
         # The stem's first convolution rounds up, what follows rounds down.
-        smallest = _PATCH * _POOLING - 1
+        smallest = PATCH * POOLING - 1
         if min(H, W) < smallest:
             raise UserError(
                 f"VOLO takes images of at least {smallest} x {smallest} pixels, received height "
@@ -486,10 +298,10 @@ class VOLO(Model):
 
     def _forward_dense(self, x: paddle.Tensor) -> "dict[str, paddle.Tensor]":
         x = self._embed(x)
-        h, w = x.shape[1] // _POOLING, x.shape[2] // _POOLING
+        h, w = x.shape[1] // POOLING, x.shape[2] // POOLING
         if self.mix_token:
             box = random_box(h, w)
-            x = swap_in_box(x, box * _POOLING)
+            x = swap_in_box(x, box * POOLING)
         tokens = self._read(self._stages(x)[-1])
         outputs = {"logits": self.head(tokens[:, 0]), "token_logits": self.aux_head(tokens[:, 1:])}
         if self.mix_token:
@@ -510,36 +322,6 @@ def resized_table(table: paddle.Tensor, size: "Sequence[int]") -> paddle.Tensor:
     if list(size) == table.shape[1:3]:
         return table
     return channels_last(resize_bicubic(channels_first(table), tuple(size)))
-
-
-def random_box(height: int, width: int) -> paddle.Tensor:
-    """A box as CutMix draws it, int64 [top, left, bottom, right).
-
-    Its share of the map is uniform in [0, 1], less what lies beyond the borders (Yun et al.,
-    arXiv 1905.04899, with alpha 1).
-    """
-    draws = paddle.rand([3])
-    size = paddle.to_tensor([float(height), float(width)])
-    half = paddle.floor(paddle.floor(size * paddle.sqrt(draws[:1])) / 2)
-    centre = paddle.floor(size * draws[1:])
-    start = paddle.clip(centre - half, min=0.0)
-    end = paddle.minimum(centre + half, size)
-    return paddle.cast(paddle.concat([start, end]), "int64")
-
-
-def swap_in_box(x: paddle.Tensor, box: paddle.Tensor) -> paddle.Tensor:
-    """Inside the box, values of the sample at the other end of the batch: (B, H, W, C), kept.
-
-    Doing it twice gives back what was there before.
-    """
-    H, W = x.shape[1:3]
-    top, left, bottom, right = paddle.unbind(box)
-    rows, columns = paddle.arange(H), paddle.arange(W)
-    rows = paddle.logical_and(rows >= top, rows < bottom)
-    columns = paddle.logical_and(columns >= left, columns < right)
-    inside = paddle.logical_and(paddle.unsqueeze(rows, 1), columns)
-    inside = paddle.cast(paddle.reshape(inside, [1, H, W, 1]), x.dtype)
-    return x + inside * (paddle.flip(x, axis=[0]) - x)
 
 
 ARCHS.add("VOLO_D1", partial(VOLO, drop_path_rate=0.1))
