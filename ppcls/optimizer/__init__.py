@@ -4,20 +4,12 @@
 """
 
 from ppcls.optimizer.build import build_optimizer
+from ppcls.optimizer.cyclic_schedules import Cyclic, OneCycleLR
 from ppcls.optimizer.ema import ExponentialMovingAverage
 from ppcls.optimizer.optimizers import SGD, Adam, AdamW, Lamb, Momentum, RMSProp
+from ppcls.optimizer.reduce_on_plateau import ReduceOnPlateau
 from ppcls.optimizer.schedule import Schedule
-from ppcls.optimizer.schedules import (
-    Constant,
-    Cosine,
-    Cyclic,
-    MultiStepDecay,
-    OneCycleLR,
-    Piecewise,
-    Polynomial,
-    ReduceOnPlateau,
-    Step,
-)
+from ppcls.optimizer.schedules import Constant, Cosine, MultiStepDecay, Piecewise, Polynomial, Step
 
 __all__ = [
     "SGD",
