@@ -9,7 +9,7 @@ inference; `fuse_for_inference` applies it wherever it is found. Weights are com
 import contextlib
 import copy
 from collections.abc import Iterator
-from typing import Union
+from typing import Optional, Union
 
 import numpy as np
 import paddle
@@ -77,10 +77,21 @@ def linear_layer(weight: np.ndarray, bias: np.ndarray, dtype: paddle.dtype) -> n
     return _with_values(layer, weight.T, bias)
 
 
-def pointwise_layer(weight: np.ndarray, bias: np.ndarray, dtype: paddle.dtype) -> nn.Conv2D:
+def affine_layer(scale: np.ndarray, shift: np.ndarray, dtype: paddle.dtype) -> nn.BatchNorm2D:
+    """x -> scale * x + shift for maps (B, C, H, W), as the operator that engines fuse best."""
+    with _default_dtype(dtype):
+        layer = nn.BatchNorm2D(len(scale), epsilon=0.0)
+    layer.eval()
+    return _with_values(layer, scale, shift)
+
+
+def pointwise_layer(
+    weight: np.ndarray, bias: Optional[np.ndarray], dtype: paddle.dtype
+) -> nn.Conv2D:
     """A 1x1 convolution with weight [out, in]."""
     with _default_dtype(dtype):
-        layer = nn.Conv2D(weight.shape[1], weight.shape[0], 1)
+        bias_attr = False if bias is None else None
+        layer = nn.Conv2D(weight.shape[1], weight.shape[0], 1, bias_attr=bias_attr)
     return _with_values(layer, weight[:, :, None, None], bias)
 
 
@@ -106,8 +117,10 @@ def _array(tensor: paddle.Tensor) -> np.ndarray:
     return tensor.numpy().astype(np.float64)
 
 
-def _with_values(layer: nn.Layer, weight: np.ndarray, bias: np.ndarray) -> nn.Layer:
+def _with_values(layer: nn.Layer, weight: np.ndarray, bias: Optional[np.ndarray]) -> nn.Layer:
     for parameter, value in [(layer.weight, weight), (layer.bias, bias)]:
+        if value is None:
+            continue
         parameter.set_value(paddle.cast(paddle.to_tensor(value), parameter.dtype))
     return layer
 

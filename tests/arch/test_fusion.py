@@ -8,7 +8,7 @@ from paddle import nn
 from ppcls.arch import build_model
 from ppcls.arch.backbone.transxnet import LayerScale
 from ppcls.arch.backbone.transxnet_fused import FusedBlock
-from ppcls.arch.fusion import fuse_for_inference
+from ppcls.arch.fusion import affine_layer, fuse_for_inference
 from tests.arch.exported import export, operators, run_onnx, run_paddle
 from tests.arch.golden import float64_by_default
 from tests.arch.test_contract import CLASSES, TINY, images
@@ -53,6 +53,14 @@ def test_blocks_of_transxnet_are_replaced():
     layers = fuse_for_inference(trained("TransXNet", (64, 64))).sublayers()
     assert sum(isinstance(layer, FusedBlock) for layer in layers) == 4
     assert not any(isinstance(layer, LayerScale) for layer in layers)
+
+
+def test_affine_layer():
+    scale, shift = np.array([2.0, 0.0, -1.0]), np.array([0.5, 3.0, 0.0])
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
+    layer = affine_layer(scale, shift, paddle.float64)
+    expected = x * scale[:, None, None] + shift[:, None, None]
+    np.testing.assert_allclose(layer(paddle.to_tensor(x)).numpy(), expected, rtol=0, atol=1e-12)
 
 
 def test_the_original_is_untouched():

@@ -4,6 +4,7 @@ What is rewritten, all of it exact:
 
 - residuals around depth-wise convolutions become one more weight at their centre;
 - batch norms and layer scales around 1x1 convolutions go into them;
+- 1x1 convolutions whose channels go separate ways are as many convolutions;
 - IDConv computes its kernels and its bias in one pass;
 - the scale of attention logits goes into the queries.
 """
@@ -14,6 +15,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppcls.arch.fusion import (
+    affine_layer,
     after_affine,
     batch_norm_affine,
     before_affine,
@@ -45,12 +47,12 @@ class FusedBlock(nn.Layer):
 
     def forward(self, x: paddle.Tensor, table: paddle.Tensor) -> paddle.Tensor:
         x = self.pos_embed(x)
-        x = x + self.token_mixer(self.norm1(x), table)
-        return x + self.mlp(self.norm2(x))
+        x = self.token_mixer(self.norm1(x), table, x)
+        return self.mlp(self.norm2(x), x)
 
 
 class FusedDMixer(nn.Layer):
-    """`DMixer` and the layer scale behind it: (B, C, H, W), kept."""
+    """`DMixer`, the layer scale behind it and the residual around both: (B, C, H, W), kept."""
 
     def __init__(self, mixer: nn.Layer, layer_scale: nn.Layer):
         super().__init__()
@@ -66,11 +68,14 @@ class FusedDMixer(nn.Layer):
         self.expand = pointwise_layer(*before_affine(*expanding, scale, shift), dtype)
         self.scale = layer_scale.weight
 
-    def forward(self, x: paddle.Tensor, table: paddle.Tensor) -> paddle.Tensor:
+    def forward(
+        self, x: paddle.Tensor, table: paddle.Tensor, residual: paddle.Tensor
+    ) -> paddle.Tensor:
         local, coarse = paddle.split(x, 2, axis=1)
         x = paddle.concat([self.local_unit(local), self.global_unit(coarse, table)], axis=1)
-        joined = self.expand(gelu(self.squeeze(gelu(self.spatial(x)))))
-        return x * paddle.reshape(self.scale, [x.shape[1], 1, 1]) + joined
+        # The last convolution adds to what is there in its own pass.
+        kept = x * paddle.reshape(self.scale, [x.shape[1], 1, 1]) + residual
+        return kept + self.expand(gelu(self.squeeze(gelu(self.spatial(x)))))
 
 
 class FusedIDConv(nn.Layer):
@@ -112,11 +117,13 @@ class FusedOSRA(nn.Layer):
 
     def __init__(self, attention: nn.Layer):
         super().__init__()
+        dtype = attention.q.weight.dtype
         weight, bias = pointwise_map(attention.q)
         self.num_heads = attention.num_heads
         scale = (weight.shape[0] // self.num_heads) ** -0.5
-        self.q = pointwise_layer(weight * scale, bias * scale, attention.q.weight.dtype)
-        self.kv = attention.kv
+        self.q = pointwise_layer(weight * scale, bias * scale, dtype)
+        weights_biases = (np.split(values, 2) for values in pointwise_map(attention.kv))
+        self.k, self.v = (pointwise_layer(*part, dtype) for part in zip(*weights_biases))
         self.sr = attention.sr if attention.ratio > 1 else None
         self.local_conv = _with_residual(attention.local_conv)
 
@@ -126,32 +133,43 @@ class FusedOSRA(nn.Layer):
         reduced = self.local_conv(x if self.sr is None else self.sr(x))
         N = reduced.shape[2] * reduced.shape[3]
         q = paddle.reshape(self.q(x), [-1, heads, width, H * W])
-        k, v = paddle.split(self.kv(reduced), 2, axis=1)
-        k, v = (paddle.reshape(part, [-1, heads, width, N]) for part in (k, v))
+        k, v = (paddle.reshape(to(reduced), [-1, heads, width, N]) for to in (self.k, self.v))
         scores = matmul(q, k, transpose_x=True) + resize_table_bicubic(table, (H * W, N))
         weights = F.softmax(scores, axis=-1)
         return paddle.reshape(matmul(v, weights, transpose_y=True), [-1, C, H, W])
 
 
 class FusedFFN(nn.Layer):
-    """`MultiScaleFFN` and the layer scale behind it: (B, C, H, W), kept."""
+    """`MultiScaleFFN`, the layer scale behind it and the residual around both: (B, C, H, W), kept.
+
+    The hidden channels of each depth-wise convolution come from a 1x1 convolution of their own and
+    go into one of their own, which adds to the sum: nothing is split or concatenated.
+    """
 
     def __init__(self, ffn: nn.Layer, layer_scale: nn.Layer):
         super().__init__()
-        self.fc1 = ffn.fc1
-        self.sections = ffn.dwconv.sections
+        dtype = ffn.fc1[0].weight.dtype
+        ends = np.cumsum(ffn.dwconv.sections)[:-1]
+        linear, _, norm = ffn.fc1
+        parts = zip(*(np.split(values, ends) for values in pointwise_map(linear)))
+        self.fc1 = nn.LayerList([pointwise_layer(*part, dtype) for part in parts])
+        parts = zip(*(np.split(values, ends) for values in batch_norm_affine(norm)))
+        self.norms = nn.LayerList([affine_layer(*part, dtype) for part in parts])
         self.convs = nn.LayerList([_with_residual(conv) for conv in ffn.dwconv.proj])
         linear, norm = ffn.fc2
         weight_bias = after_affine(*pointwise_map(linear), *batch_norm_affine(ffn.norm))
         weight_bias = before_affine(*weight_bias, *batch_norm_affine(norm))
-        weight_bias = before_affine(*weight_bias, *_scale_and_shift(layer_scale))
-        self.fc2 = pointwise_layer(*weight_bias, linear.weight.dtype)
+        weight, bias = before_affine(*weight_bias, *_scale_and_shift(layer_scale))
+        # The first one adds the bias.
+        first, *others = np.split(weight, ends, axis=1)
+        fc2 = [pointwise_layer(first, bias, dtype)]
+        fc2 += [pointwise_layer(part, None, dtype) for part in others]
+        self.fc2 = nn.LayerList(fc2)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        parts = paddle.split(self.fc1(x), self.sections, axis=1)
-        # A GELU behind the joined map would stop a pass of oneDNN, one behind each is fused.
-        parts = [gelu(conv(part)) for conv, part in zip(self.convs, parts)]
-        return self.fc2(paddle.concat(parts, axis=1))
+    def forward(self, x: paddle.Tensor, residual: paddle.Tensor) -> paddle.Tensor:
+        for fc1, norm, conv, fc2 in zip(self.fc1, self.norms, self.convs, self.fc2):
+            residual = residual + fc2(gelu(conv(norm(gelu(fc1(x))))))
+        return residual
 
 
 def _with_residual(conv: nn.Conv2D) -> nn.Conv2D:
