@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Optional
 
 from paddle import nn
 
-from ppcls.arch.backbone import dsnet, dwnet, san, transxnet, volo_blocks
+from ppcls.arch.backbone import dsnet, dwnet, san, transxnet_blocks, volo_blocks
 from ppcls.arch.base import Model
 from ppcls.arch.layers.outlook_attention import OutlookAttention
 from ppcls.visualization.recording import Probe
@@ -58,7 +58,7 @@ def _has_streams(layer: nn.Layer) -> bool:
 def _points_of(block: nn.Layer) -> "Iterator[StreamPoint]":
     if isinstance(block, dsnet.DualStreamBlock):
         yield from _dual_streams(block)
-    elif isinstance(block, transxnet.DMixer):
+    elif isinstance(block, transxnet_blocks.DMixer):
         yield StreamPoint("local", "IDConv", Probe(block.local_unit, "output"))
         yield StreamPoint("global", "OSRA", Probe(block.global_unit, "output"))
     elif isinstance(block, dwnet.LocalMixer):

@@ -6,7 +6,7 @@ import pytest
 from paddle import nn
 
 from ppcls.arch import build_model
-from ppcls.arch.backbone.transxnet import LayerScale
+from ppcls.arch.backbone.transxnet_blocks import LayerScale
 from ppcls.arch.backbone.transxnet_fused import FusedBlock
 from ppcls.arch.fusion import affine_layer, fuse_for_inference
 from tests.arch.exported import export, operators, run_onnx, run_paddle
