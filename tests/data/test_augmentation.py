@@ -1,28 +1,18 @@
 """RandAugment, AutoAugment and AugMix: what is applied, how often, how strongly."""
 
-import io
-
 import numpy as np
 import pytest
+from operators import build, generator
 from pictures import make_picture
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from ppcls.data.transform import augment_policies, auto_augment, timm_augment
-from ppcls.data.transform.augment_operations import OPERATIONS, Draw
+from ppcls.data.transform.augment_operations import OPERATIONS
 from ppcls.data.transform.augmix import AugMix, mix_chains
 from ppcls.data.transform.timm_augment import TimmAutoAugment
 from ppcls.errors import ConfigError
-from ppcls.registry import TRANSFORMS
 
 PICTURE = make_picture(60, 45)
-
-
-def build(name: str, **arguments):
-    return TRANSFORMS.build({name: arguments})
-
-
-def generator(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 @pytest.fixture
@@ -200,71 +190,6 @@ def test_auto_augment_scales_levels_to_nine(record):
     run(build("AutoAugment"))
     assert max(level for _, level in record) == 1.0
     assert {name for name, _ in record} >= {"PosterizeMild", "SolarizeIncreasing", "Rotate"}
-
-
-@pytest.fixture(scope="module")
-def photo(photos) -> Image.Image:
-    return Image.open(io.BytesIO(photos[3])).convert("RGB").resize((300, 200))
-
-
-@pytest.mark.parametrize("resample", [0, 2, 3], ids=["nearest", "bilinear", "bicubic"])
-@pytest.mark.parametrize("name", ["Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateY"])
-def test_geometry_is_pillows(name, resample, photo):
-    resample = Image.Resampling(resample)
-    smooth = photo.filter(ImageFilter.GaussianBlur(3))
-    for seed, level in ((0, 0.9), (2, 0.37)):
-        draw = Draw(generator(seed), (10, 200, 90), resample)
-        amount = level * Draw(generator(seed)).signed(1)
-        for image in (photo, smooth):
-            draw.rng = generator(seed)
-            ours = np.asarray(OPERATIONS[name](image, level, draw)).astype(int)
-            difference = np.abs(ours - np.asarray(geometry(name, image, amount, resample)))
-            if resample == Image.Resampling.NEAREST:
-                # A point between two pixels may go either way.
-                assert (difference > 0).mean() < 1e-3
-            elif image is photo:
-                assert difference.mean() < 1.25  # Another bicubic, and Pillow's bilinear truncates.
-            else:
-                # Where filters hardly matter: the same place of every pixel, but for the border
-                # of the image, 1000 of 60,000 pixels.
-                assert (difference > 2).mean() < 1 / 60
-
-
-def geometry(name, image, amount, resample) -> Image.Image:
-    """The operation by Pillow alone; `amount` is the level with its sign."""
-    options = {"resample": resample, "fillcolor": (10, 200, 90)}
-    if name == "Rotate":
-        return image.rotate(30 * amount, **options)
-    matrix = {
-        "ShearX": (1, 0.3 * amount, 0, 0, 1, 0),
-        "ShearY": (1, 0, 0, 0.3 * amount, 1, 0),
-        "TranslateXRel": (1, 0, 0.45 * amount * image.width, 0, 1, 0),
-        "TranslateY": (1, 0, 0, 0, 1, 100 * amount),
-    }[name]
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, **options)
-
-
-def test_cutout_is_a_square_of_twice_40_pixels():
-    image = Image.new("RGB", (300, 300), (255, 255, 255))
-    draw = Draw(generator(5), fill=(1, 2, 3))
-    hidden = (np.asarray(OPERATIONS["Cutout"](image, 0.5, draw)) == [1, 2, 3]).all(axis=2)
-    assert hidden.sum() == 40 * 40
-
-
-def test_small_cutout_is_black():
-    image = Image.new("RGB", (300, 300), (255, 255, 255))
-    hidden = np.asarray(OPERATIONS["CutoutSmall"](image, 0.5, Draw(generator(5)))) == 0
-    assert hidden.sum() == 20 * 20 * 3
-
-
-def test_absolute_translation_counts_pixels():
-    image = Image.fromarray(make_picture(150, 40))
-    draw = Draw(generator(0), resample=Image.Resampling.NEAREST, translate_pixels=100)
-    moved = np.asarray(OPERATIONS["TranslateX"](image, 0.3, draw))
-    pixels = np.asarray(image)
-    assert np.array_equal(moved[:, 30:], pixels[:, :-30]) or np.array_equal(
-        moved[:, :-30], pixels[:, 30:]
-    )
 
 
 def test_chains_are_mixed_by_the_formula():

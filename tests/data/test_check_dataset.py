@@ -1,93 +1,27 @@
 """`tools/check_dataset.py`: real files with one fault each, and all faults at once."""
 
-import io
 import json
 import os
 import signal
-import tarfile
 
 import numpy as np
 import pytest
-from pictures import RECIPE, encode, make_picture
+from checking import CLASSES, Folder, example, kinds
+from pictures import encode, make_picture
 from PIL import Image
 
 from ppcls.commands import main
 from ppcls.config import load_yaml, save_config
-from ppcls.data.inspection.check import DatasetCheck, class_num_of
-from ppcls.data.inspection.duplicates import BANDS, equal_groups, near_pairs
-from ppcls.data.inspection.image_facts import content_digest, examine, likeness, signature
-from ppcls.data.inspection.labels import ranges
-from ppcls.data.inspection.sheet import label_text
+from ppcls.data.inspection.check import DatasetCheck
+from ppcls.data.inspection.image_facts import examine
 from ppcls.data.inspection.survey import survey
-from ppcls.data.randomness import SampleKey
 from ppcls.data.transform.decode import decode_image
-from ppcls.data.transform.display import displayable
 from ppcls.registry import DATASETS
-
-EVAL_OPS = [
-    {"DecodeImage": {}},
-    {"ResizeImage": {"size": [48, 40]}},
-    {"NormalizeImage": {"order": ""}},
-    {"ToCHWImage": None},
-]
-CLASSES = 3
-
-
-class Folder:
-    """A dataset on the disk that grows by faults."""
-
-    def __init__(self, root):
-        self.root = root
-        self.lines = {"train": [], "val": []}
-        for part, count in (("train", 12), ("val", 6)):
-            for index in range(count):
-                self.add(part, f"{index}.jpg", self.jpeg(part, index), index % CLASSES)
-
-    @staticmethod
-    def jpeg(part: str, index: int, size=(70, 60)) -> bytes:
-        picture = make_picture(*size, seed=index + 1000 * (part == "val"))
-        return encode(picture, "JPEG", quality=92)
-
-    def add(self, part: str, name: str, content: bytes, label: int):
-        path = self.root / part / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        self.lines[part].append(f"{part}/{name}\t{label}")
-
-    def sections(self) -> dict:
-        for part, lines in self.lines.items():
-            text = "".join(f"{line}\n" for line in lines)
-            (self.root / f"{part}_list.txt").write_text(text, errors="surrogateescape")
-        return {
-            split: {
-                "dataset": {
-                    "name": "ImageNetDataset",
-                    "image_root": str(self.root),
-                    "cls_label_path": str(self.root / f"{part}_list.txt"),
-                    "delimiter": "\t",
-                    "transform_ops": operators,
-                },
-                "sampler": {"name": "DistributedBatchSampler", "batch_size": 4},
-            }
-            for split, part, operators in (("Train", "train", RECIPE), ("Eval", "val", EVAL_OPS))
-        }
-
-    def check(self, **options):
-        check = DatasetCheck(self.sections(), CLASSES, {0: "cat"})
-        return check.run(jobs=0, **options)
 
 
 @pytest.fixture
 def folder(tmp_path) -> Folder:
     return Folder(tmp_path)
-
-
-def kinds(report) -> "dict[tuple[str, str], int]":
-    return {(finding.where, finding.kind): finding.count for finding in report.findings}
-
-
-def example(report, kind: str) -> str:
-    return next(finding for finding in report.findings if finding.kind == kind).examples[0]
 
 
 def test_clean(folder):
@@ -274,30 +208,6 @@ def test_an_image_that_kills_its_worker_is_named(folder):
     assert "was killed by signal 9" in found.faults[0].reason
 
 
-def test_multi_label(tmp_path):
-    rows = ["1,0,1", "0,0,1", "1,0,0", "1,0,0"]
-    for index in range(len(rows)):
-        picture = make_picture(50, 50, seed=min(index, 2))
-        (tmp_path / f"{index}.png").write_bytes(encode(picture, "PNG"))
-    lines = [f"{index}.png\t{row}\n" for index, row in enumerate(rows)]
-    (tmp_path / "list.txt").write_text("".join(lines))
-    section = {
-        "dataset": {
-            "name": "MultiLabelDataset",
-            "image_root": str(tmp_path),
-            "cls_label_path": str(tmp_path / "list.txt"),
-            "transform_ops": EVAL_OPS,
-        }
-    }
-    report = DatasetCheck({"Train": section}, 3).run(jobs=0)
-    assert [c["images"] for c in report.splits["Train"]["classes"]] == [3, 0, 2]
-    assert kinds(report) == {("Train", "empty_class"): 1, ("Train", "duplicate"): 1}
-    (tmp_path / "list.txt").write_text("".join(lines[:3]) + "3.png\t0,1,0\n")
-    report = DatasetCheck({"Train": section}, 4).run(jobs=0)
-    assert kinds(report)["Train", "conflicting_labels"] == 2
-    assert kinds(report)["Train", "label_out_of_range"] == 4
-
-
 def write_yaml(folder: Folder, repo_root, path):
     config = load_yaml(repo_root / "configs" / "DSNet" / "DSNet_tiny.yaml")
     config["Arch"]["class_num"] = CLASSES
@@ -352,150 +262,6 @@ def test_command_needs_a_split(folder, repo_root, tmp_path, capsys):
     write_yaml(folder, repo_root, tmp_path / "clean.yaml")
     assert main("check-dataset", ["-c", str(tmp_path / "clean.yaml"), "--splits", "Test"]) == 1
     assert "DataLoader has none of the splits Test; it has Train, Eval" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "normalize",
-    [
-        [{"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}],
-        [{"ToCHWImage": None}, {"NormalizeImage": {"order": "chw", "channel_num": 4}}],
-        [
-            {"NormalizeImage": {"order": "", "mean": [0.1, 0.2, 0.3], "scale": 0.01}},
-            {"ToCHWImage": None},
-        ],
-        [{"ToCHWImage": None}],
-    ],
-)
-@pytest.mark.parametrize("to_rgb", [True, False])
-def test_the_picture_undoes_normalisation(tmp_path, normalize, to_rgb):
-    picture = make_picture(30, 20)
-    (tmp_path / "a.png").write_bytes(encode(picture, "PNG"))
-    (tmp_path / "list.txt").write_text("a.png 0\n")
-    dataset = DATASETS.build(
-        {
-            "name": "ImageNetDataset",
-            "image_root": str(tmp_path),
-            "cls_label_path": str(tmp_path / "list.txt"),
-            "transform_ops": [{"DecodeImage": {"to_rgb": to_rgb}}, *normalize],
-        },
-        seed=0,
-    )
-    image = dataset[SampleKey(0, 0)].image
-    assert np.array_equal(displayable(image, dataset.transform), picture)
-
-
-def test_label_text():
-    def name(class_id):
-        return "abcd"[class_id]
-
-    assert label_text(2, name) == "c"
-    assert label_text(np.array([1.0, 0, 1, 0]), name) == "a + c"
-    assert label_text(np.array([[0.0, 1, 0, 0], [0.2, 0.3, 0.4, 0.1]]), name) == "b"
-    assert label_text(np.array([0.25, 0, 0.75, 0]), name) == "c 75%\na 25%"
-    assert label_text(np.zeros(4), name) == "no class"
-
-
-def test_equal_groups_of_many():
-    rng = np.random.RandomState(0)
-    digests = rng.randint(0, 256, (5000, 16)).astype(np.uint8)
-    digests[[7, 4000, 2500]] = digests[7]
-    digests[[3, 4999]] = digests[3]
-    is_valid = np.ones(5000, bool)
-    assert [g.tolist() for g in equal_groups(digests, is_valid)] == [[3, 4999], [7, 2500, 4000]]
-    is_valid[3] = False
-    assert [g.tolist() for g in equal_groups(digests, is_valid)] == [[7, 2500, 4000]]
-    assert equal_groups(digests[:0], is_valid[:0]) == []
-
-
-def test_near_pairs_are_those_of_a_full_comparison():
-    rng = np.random.RandomState(0)
-    signatures = rng.randint(0, 256, (300, 16)).astype(np.uint8)
-    for first, second, bits in ((1, 200, 7), (5, 6, 3), (10, 299, 8)):
-        row = np.unpackbits(signatures[first])
-        row[rng.choice(128, bits, replace=False)] ^= 1
-        signatures[second] = np.packbits(row)
-    compared = []
-    assert sorted(near_pairs(signatures, compared.append)) == [(1, 200), (5, 6)]
-    assert sum(compared) == BANDS * 300
-
-
-def test_signatures_survive_scaling_and_compression(photos):
-    for photo in photos[:6]:
-        _, pixels = examine(photo)
-        image = Image.fromarray(pixels)
-        changed = encode(image.resize((image.width // 3, image.height // 3)), "JPEG", quality=60)
-        _, other = examine(changed)
-        bits = np.unpackbits(signature(pixels) ^ signature(other)).sum()
-        assert bits <= 7
-        assert likeness(pixels, other) > 0.99
-    assert signature(np.full((50, 50, 3), 200, np.uint8)) is None
-
-
-def test_digest_of_pixels_knows_the_shape():
-    zeros = np.zeros((4, 2, 3), np.uint8)
-    assert content_digest(zeros) == content_digest(zeros.copy())
-    assert content_digest(zeros) != content_digest(zeros.reshape(2, 4, 3))
-    assert content_digest(zeros) != content_digest(zeros.tobytes())
-
-
-def test_small_helpers():
-    assert ranges(np.array([1, 2, 3, 7, 9, 10])) == "1..3, 7, 9..10"
-    assert class_num_of({"name": "X", "class_num": 7}) == 7
-    distillation = {"models": [{"Teacher": {"name": "X"}}, {"Student": {"class_num": 5}}]}
-    assert class_num_of(distillation) == 5
-    assert class_num_of({"name": "X"}) is None
-
-
-def test_folders_and_pixels_without_files(tmp_path, photos):
-    for index, photo in enumerate(photos[:4]):
-        path = tmp_path / "photos" / ("cat", "dog")[index % 2] / f"{index}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(photo)
-    (tmp_path / "photos" / "dog" / "broken.png").write_bytes(b"\x89PNG")
-    section = {"dataset": {"name": "FolderDataset", "image_root": str(tmp_path / "photos")}}
-    report = DatasetCheck({"Train": section}, 2).run(jobs=0)
-    assert kinds(report) == {("Train", "unreadable"): 1}
-    assert [c["name"] for c in report.splits["Train"]["classes"]] == ["cat", "dog"]
-    report = DatasetCheck({"Train": section}, 1).run(jobs=0)
-    assert kinds(report)["Train", "label_out_of_range"] == 3
-    report = DatasetCheck({"Train": section}, 3).run(jobs=0)
-    assert "has 2 classes (cat, dog), but Arch.class_num is 3" in example(report, "list")
-
-    images = np.random.RandomState(0).randint(0, 256, (6, 5, 4)).astype(np.uint8)
-    images[5] = images[1]
-    header = bytes((0, 0, 8))
-    (tmp_path / "images").write_bytes(header + b"\3\0\0\0\6\0\0\0\5\0\0\0\4" + images.tobytes())
-    (tmp_path / "labels").write_bytes(header + b"\1\0\0\0\6" + bytes((0, 1, 0, 1, 0, 1)))
-    section = {
-        "dataset": {
-            "name": "IdxDataset",
-            "images": str(tmp_path / "images"),
-            "labels": str(tmp_path / "labels"),
-        }
-    }
-    report = DatasetCheck({"Train": section}, 2).run(jobs=0)
-    assert kinds(report) == {("Train", "duplicate"): 1}
-    assert report.splits["Train"]["formats"] == {"array": 6}
-
-
-def test_tar_files(tmp_path, photos):
-    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
-        for index, content in enumerate([*photos[:3], photos[0], photos[4][:900]]):
-            for name, data in ((f"{index}.jpg", content), (f"{index}.cls", b"%d" % (index % 2))):
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-    section = {"dataset": {"name": "TarShardDataset", "shards": str(tmp_path / "photos.tar")}}
-    report = DatasetCheck({"Train": section}, 2).run(jobs=2)
-    assert kinds(report) == {
-        ("Train", "unreadable"): 1,
-        ("Train", "conflicting_labels"): 2,
-        ("Train", "duplicate"): 1,
-    }
-    assert example(report, "unreadable").startswith(f"{tmp_path}/photos.tar/4.jpg: the JPEG file")
-    section = {"dataset": {"name": "TarShardDataset", "shards": str(tmp_path / "no.tar")}}
-    report = DatasetCheck({"Train": section}, 2).run(jobs=0)
-    assert "no.tar: no such tar file" in example(report, "list")
 
 
 def test_a_dataset_that_cannot_be_built_does_not_hide_the_others(folder):

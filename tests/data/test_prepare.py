@@ -1,34 +1,19 @@
-"""`tools/prepare_dataset.py`."""
+"""`tools/prepare_dataset.py folder`, and what holds for every source."""
 
-import gzip
 import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from pictures import encode, make_picture
-from PIL import Image
+from preparing import lines, prepare, write_picture
 
-from ppcls.commands import main
 from ppcls.config import check_config, load_yaml
 from ppcls.data.dataset.imagenet import ImageNetDataset
-from ppcls.data.prepare import ListOptions, prepare_folder, stratified_split
-from ppcls.data.prepare.splitting import split_free, split_multi_label
+from ppcls.data.prepare import ListOptions, prepare_folder
 from ppcls.errors import DataError
-from ppcls.registry import DATASETS
-
-
-def lines(path) -> "list[str]":
-    return path.read_text().splitlines()
-
-
-def write_picture(path, seed: int = 0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode(make_picture(20, 20, seed=seed), "PNG"))
 
 
 def make_folders(root, counts: "dict[str, int]", seed: int = 0):
@@ -38,45 +23,6 @@ def make_folders(root, counts: "dict[str, int]", seed: int = 0):
         for index in range(count):
             seed += 1
             write_picture(root / name / f"img {index}.png", seed)
-
-
-def prepare(*arguments) -> int:
-    return main("prepare-dataset", [*map(str, arguments), "--jobs", "0"])
-
-
-def test_digits(tmp_path, capsys):
-    digits = pytest.importorskip("sklearn.datasets").load_digits()
-    assert main("prepare-dataset", ["digits", "--output", str(tmp_path)]) == 0
-    assert "1437 training and 360 validation images of 10 classes" in capsys.readouterr().out
-    train, val = lines(tmp_path / "train_list.txt"), lines(tmp_path / "val_list.txt")
-    assert (len(train), len(val)) == (1437, 360)
-    assert len({*train, *val}) == 1797
-    counts = np.bincount([int(line.split()[1]) for line in val])
-    assert counts.min() >= 34
-    assert counts.max() <= 37
-    assert lines(tmp_path / "label_list.txt") == [f"{label} {label}" for label in range(10)]
-    name, label = val[0].split()
-    index = int(name.split("/")[-1].split(".")[0])
-    pixels = np.asarray(Image.open(tmp_path / name))
-    assert pixels.shape == (32, 32)
-    assert digits.target[index] == int(label)
-    assert np.array_equal(np.rint(pixels[::4, ::4] / 255 * 16), digits.images[index])
-    for split in ("train", "val"):
-        dataset = ImageNetDataset(str(tmp_path), str(tmp_path / f"{split}_list.txt"))
-        assert dataset.problems(class_num=10) == []
-    # Again is no overwriting.
-    assert main("prepare-dataset", ["digits", "--output", str(tmp_path)]) == 0
-    # The split never changes; somebody's published figure may depend on it.
-    assert val[:3] == ["images/3/0003.png 3", "images/7/0007.png 7", "images/3/0013.png 3"]
-
-
-def test_digits_do_not_overwrite_other_lists(tmp_path, capsys):
-    pytest.importorskip("sklearn.datasets")
-    (tmp_path / "val_list.txt").write_text("precious")
-    command = ["digits", "--output", str(tmp_path)]
-    assert main("prepare-dataset", command) == 1
-    assert "val_list.txt already; pass --force" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == [tmp_path / "val_list.txt"]
 
 
 def test_folder(tmp_path, capsys):
@@ -244,117 +190,12 @@ def test_folder_with_an_unclear_split(tmp_path):
         prepare_folder(tmp_path)
 
 
-def write_images(folder, count: int) -> "list[str]":
-    for index in range(count):
-        write_picture(folder / f"{index}.png", seed=index)
-    return [f"{index}.png" for index in range(count)]
-
-
-def test_csv_of_texts(tmp_path, capsys):
-    write_images(tmp_path / "img", 6)
-    labels = ["beach|sunset", "beach", "", "sunset | sea", "sea", "beach"]
-    rows = "".join(f"{index},{label}\n" for index, label in enumerate(labels))
-    (tmp_path / "labels.csv").write_text("id,tags\n" + rows)
-    command = ["csv", tmp_path / "labels.csv", "--image-root", tmp_path / "img"]
-    assert prepare(*command, "--suffix", ".png", "--val-fraction", "0") == 0
-    assert "name: MultiLabelDataset" in capsys.readouterr().out
-    assert lines(tmp_path / "img" / "train_list.txt") == [
-        "0.png\t1,0,1",
-        "1.png\t1,0,0",
-        "2.png\t0,0,0",
-        "3.png\t0,1,1",
-        "4.png\t0,1,0",
-        "5.png\t1,0,0",
-    ]
-    assert lines(tmp_path / "img" / "label_list.txt") == ["0 beach", "1 sea", "2 sunset"]
-
-
-def test_csv_of_flags_with_parts(tmp_path):
-    write_images(tmp_path, 4)
-    (tmp_path / "labels.csv").write_text(
-        "\ufefffile;cat;dog;set\n0.png;1;0;train\n1.png;0;1.0;train\n2.png;1;1;valid\n3.png;-1;0;test\n",
-        encoding="utf-8",
-    )
-    assert prepare("csv", tmp_path / "labels.csv", "--part-column", "set") == 0
-    assert lines(tmp_path / "train_list.txt") == ["0.png\t1,0", "1.png\t0,1"]
-    assert lines(tmp_path / "val_list.txt") == ["2.png\t1,1"]
-    assert lines(tmp_path / "test_list.txt") == ["3.png\t-1,0"]
-
-
-def test_csv_with_one_label_each(tmp_path, capsys):
-    write_images(tmp_path, 4)
-    (tmp_path / "labels.csv").write_text("file,breed\n0.png,pug\n1.png,10\n2.png,2\n3.png,pug\n")
-    assert prepare("csv", tmp_path / "labels.csv", "--val-fraction", "0") == 0
-    assert "name: ImageNetDataset" in capsys.readouterr().out
-    assert lines(tmp_path / "label_list.txt") == ["0 2", "1 10", "2 pug"]
-    assert lines(tmp_path / "train_list.txt") == ["0.png 2", "1.png 1", "2.png 0", "3.png 2"]
-
-
-@pytest.mark.parametrize(
-    ("text", "arguments", "message"),
-    [
-        ("file,label\n", [], "must hold a line of column names and rows"),
-        ("file,label\n0.png\n1.png,a\n", [], "line 2: 1 columns, but the first line has 2"),
-        ("file,a,b\n0.png,1,x\n", [], "line 2: column 'b' must be 0, 1 or -1"),
-        ("file,a,b\n0.png,1,\n", [], "line 2: column 'b' must be 0, 1 or -1"),
-        ("file,label\n0.png,a\n0.png,b\n", [], "line 3: 0.png is in line 2 already"),
-        ("file,label\n0.png,a\n", ["--label-column", "labl"], "did you mean 'label'"),
-        ("file,label,set\n0.png,a,dev\n", ["--part-column", "set"], "found 'dev'"),
-        ('file,label\n"0.png,a\n', [], "is no CSV table"),
-    ],
-)
-def test_csv_faults(tmp_path, capsys, text, arguments, message):
-    (tmp_path / "labels.csv").write_text(text)
-    assert prepare("csv", tmp_path / "labels.csv", *arguments) == 1
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.glob("*.txt"))
-
-
-def test_csv_reports_missing_files(tmp_path):
-    write_images(tmp_path, 4)
-    rows = "".join(f"{index}.png,{'ab'[index % 2]}\n" for index in range(6))
-    (tmp_path / "labels.csv").write_text("file,label\n" + rows)
-    assert prepare("csv", tmp_path / "labels.csv") == 0
-    assert lines(tmp_path / "left_out.txt") == [
-        "4.png\tcannot be read: No such file or directory",
-        "5.png\tcannot be read: No such file or directory",
-    ]
-
-
 def test_fractions_must_leave_something(tmp_path, capsys):
     make_folders(tmp_path, {"cat": 3, "dog": 4})
     assert prepare("folder", tmp_path, "--val-fraction", "0.5", "--test-fraction", "0.5") == 1
     assert "leave nothing to train on" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         prepare("folder", tmp_path, "--val-fraction", "20%")
-
-
-def test_stratified_split_is_proportional_and_keeps_small_classes():
-    labels = np.repeat([0, 1, 2, 3], [50, 30, 2, 1])
-    is_val = stratified_split(labels, 0.2)
-    assert [int(is_val[labels == label].sum()) for label in range(4)] == [10, 6, 1, 0]
-    assert np.array_equal(is_val, stratified_split(labels, 0.2))
-    assert not np.array_equal(is_val, stratified_split(labels, 0.2, seed=1))
-
-
-def test_a_test_part_does_not_change_validation():
-    labels = np.repeat([0, 1], [50, 30])
-    free = np.full(80, "", "<U5")
-    without = split_free(free, labels, 0.2)
-    with_test = split_free(free, labels, 0.2, test_fraction=0.1)
-    assert np.array_equal(without == "val", with_test == "val")
-    assert [int((with_test == part).sum()) for part in ("train", "val", "test")] == [56, 16, 8]
-    assert np.bincount(labels[with_test == "test"]).tolist() == [5, 3]
-
-
-def test_multi_label_split_keeps_shares_of_rare_labels():
-    rng = np.random.RandomState(0)
-    labels = (rng.rand(1000, 4) < [0.5, 0.2, 0.05, 0.02]).astype(np.int8)
-    is_val = split_multi_label(labels, 0.2, seed=3)
-    assert is_val.sum() == 200
-    shares = labels[is_val].sum(axis=0) / labels.sum(axis=0)
-    assert np.abs(shares - 0.2).max() < 0.03
-    assert np.array_equal(is_val, split_multi_label(labels, 0.2, seed=3))
 
 
 def test_help_is_fast(repo_root):
@@ -367,70 +208,3 @@ def test_help_is_fast(repo_root):
     before = cpu_seconds()
     subprocess.run(command, cwd=repo_root, check=True, capture_output=True)
     assert cpu_seconds() - before < 0.5
-
-
-def write_idx(path, array: np.ndarray):
-    header = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    content = header + array.astype(np.uint8).tobytes()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-
-
-@pytest.fixture
-def mnist(tmp_path) -> Path:
-    """A folder like that of MNIST, with twelve images to train on and six to test."""
-    folder = tmp_path / "mnist"
-    folder.mkdir()
-    rng = np.random.RandomState(0)
-    for stem, count, suffix in (("train", 12, ".gz"), ("t10k", 6, "")):
-        images = rng.randint(0, 256, (count, 5, 4))
-        write_idx(folder / f"{stem}-images-idx3-ubyte{suffix}", images)
-        write_idx(folder / f"{stem}-labels-idx1-ubyte{suffix}", np.arange(count) % 3)
-    return folder
-
-
-def test_idx_as_it_is(mnist, capsys):
-    assert main("prepare-dataset", ["idx", str(mnist)]) == 0
-    output = capsys.readouterr().out
-    assert "Found 12 training and 6 validation images of 3 classes" in output
-    printed = yaml.safe_load(output.split("into your YAML:")[1])
-    assert printed["Arch"] == {"class_num": 3}
-    dataset = DATASETS.build(printed["DataLoader"]["Eval"]["dataset"], seed=0)
-    assert dataset.labels.tolist() == [0, 1, 2, 0, 1, 2]
-    assert len(list(mnist.iterdir())) == 4
-
-
-def test_idx_to_images(mnist, tmp_path, capsys):
-    (mnist / "label_list.txt").write_text("0 zero\n1 one/1\n2 two\n")
-    output = tmp_path / "png"
-    command = ["idx", str(mnist), "--output", str(output)]
-    assert main("prepare-dataset", command) == 0
-    train, val = lines(output / "train_list.txt"), lines(output / "val_list.txt")
-    assert (len(train), len(val)) == (12, 6)
-    assert lines(output / "label_list.txt") == ["0 zero", "1 one/1", "2 two"]
-    dataset = DATASETS.build(
-        {
-            "name": "IdxDataset",
-            "images": str(mnist / "t10k-images-idx3-ubyte"),
-            "labels": str(mnist / "t10k-labels-idx1-ubyte"),
-        },
-        seed=0,
-    )
-    name, label = val[4].split()
-    assert int(label) == 1
-    assert np.array_equal(np.asarray(Image.open(output / name)), dataset.images[4])
-    assert main("prepare-dataset", command) == 1
-    assert "--force" in capsys.readouterr().err
-    assert main("prepare-dataset", [*command, "--force", "--val-fraction", "0.25"]) == 0
-    parts = [len(lines(output / f"{part}_list.txt")) for part in ("train", "val", "test")]
-    assert parts == [9, 3, 6]
-
-
-def test_idx_faults(mnist, capsys):
-    (mnist / "letters-train-images-idx3-ubyte").write_bytes(b"")
-    assert main("prepare-dataset", ["idx", str(mnist)]) == 1
-    assert "say with --prefix" in capsys.readouterr().err
-    assert main("prepare-dataset", ["idx", str(mnist), "--prefix", "letters"]) == 1
-    assert "letters-train-images-idx3-ubyte: not an IDX file" in capsys.readouterr().err
-    (mnist / "t10k-labels-idx1-ubyte").unlink()
-    assert main("prepare-dataset", ["idx", str(mnist), "--prefix", "t"]) == 1
-    assert "t10k-labels-idx1-ubyte: cannot be read" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from ppcls.engine.trainer import Trainer
 from ppcls.errors import ConfigError
 from ppcls.inference import Predictor
 from ppcls.utils.weight_file import read_tensors
+from tests.engine.runs import assert_equal
 from tests.engine.tiny_dataset import read_split, write_brightnesses
 
 CLASSES = 4
@@ -108,11 +109,6 @@ def run_folder(tmp_path, name="run"):
 
 def of_model(tensors, name):
     return {key: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-
-
-def assert_equal(one, other):
-    assert one.keys() == other.keys()
-    assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_a_frozen_teacher_stays_as_it_was_loaded(make_config, folder, tmp_path):
