@@ -1,4 +1,4 @@
-"""Which parameters decay, and decay that is added to the gradient."""
+"""Which parameters decay and how strongly, in the gradient or apart from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -88,40 +88,36 @@ class SelectiveDecay(WeightDecayRegularizer):
         return f"{self.kind.__name__}, {self.decay.strength} except for {others} parameters"
 
 
-class AdamWByParameter(paddle.optimizer.AdamW):
-    """AdamW whose decay has a strength for each parameter.
+class _DecayByParameter:
+    """Mixed into an optimizer of Paddle, gives its decay a strength for each parameter.
 
     Args:
         decay: strengths.
-        arguments: those of AdamW, less `weight_decay`.
+        arguments: those of the optimizer, less `keyword`.
     """
 
+    #: Paddle's argument for the one strength it has, which every update reads from `_<keyword>`.
+    keyword: str
+
     def __init__(self, decay: WeightDecay, **arguments: Any):
-        super().__init__(weight_decay=0.0, **arguments)
+        super().__init__(**{self.keyword: 0.0}, **arguments)
         self._decay = decay
 
     def _append_optimize_op(self, block: Any, param_and_grad: Any) -> None:
-        # Paddle keeps one strength, which it reads here.
-        self._weight_decay = self._decay.strength_of(param_and_grad[0].name)
+        setattr(self, f"_{self.keyword}", self._decay.strength_of(param_and_grad[0].name))
         return super()._append_optimize_op(block, param_and_grad)
 
 
-class LambByParameter(paddle.optimizer.Lamb):
-    """Lamb whose decay has a strength for each parameter.
+class AdamWByParameter(_DecayByParameter, paddle.optimizer.AdamW):
+    """AdamW whose decay has a strength for each parameter."""
 
-    Args:
-        decay: strengths.
-        arguments: those of Lamb, less `lamb_weight_decay`.
-    """
+    keyword = "weight_decay"
 
-    def __init__(self, decay: WeightDecay, **arguments: Any):
-        super().__init__(lamb_weight_decay=0.0, **arguments)
-        self._decay = decay
 
-    def _append_optimize_op(self, block: Any, param_and_grad: Any) -> None:
-        # Paddle keeps one strength, which it reads here.
-        self._lamb_weight_decay = self._decay.strength_of(param_and_grad[0].name)
-        return super()._append_optimize_op(block, param_and_grad)
+class LambByParameter(_DecayByParameter, paddle.optimizer.Lamb):
+    """Lamb whose decay has a strength for each parameter."""
+
+    keyword = "lamb_weight_decay"
 
 
 def _plain(name: str) -> str:
