@@ -20,6 +20,8 @@ MOMENTUM = {
     "momentum": 0.9,
     "lr": {"name": "Cosine", "learning_rate": 0.05},
 }
+#: With the initial statistics of batch norms, which frozen ones are, activations are large.
+SLOW = {"Optimizer": {**MOMENTUM, "lr": {"name": "ConstLR", "learning_rate": 1e-5}}}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 from ppcls.config import save_config
 from ppcls.engine.checkpoint import as_arrays
 from ppcls.engine.trainer import Trainer
-from tests.engine.test_training_options import SLOW, assert_close, weights
+from tests.engine.conftest import SLOW
+from tests.engine.runs import assert_close, weights
 
 #: Batch norms use their running statistics, so that an image does not see its batch.
 NO_STATISTICS = {"freeze": ["blocks?.*.norm*", "norm"]}

@@ -9,7 +9,7 @@ import pytest
 from ppcls.engine.checkpoint import delete_old_epochs
 from ppcls.engine.trainer import Trainer
 from ppcls.errors import ConfigError
-from tests.engine.test_training_options import assert_equal, weights
+from tests.engine.runs import assert_equal, weights
 
 
 def test_auto_starts_anew_and_resumes(make_config, tmp_path):

@@ -11,7 +11,7 @@ from ppcls.engine.environment import Environment
 from ppcls.engine.loss_watch import LossWatch, drop_broken_gradients
 from ppcls.engine.trainer import Trainer
 from ppcls.errors import TrainingError
-from tests.engine.test_training_options import assert_equal
+from tests.engine.runs import assert_equal
 
 PLAIN = {"Optimizer": {"name": "SGD", "lr": {"name": "ConstLR", "learning_rate": 0.01}}}
 

@@ -8,7 +8,7 @@ from ppcls.config import save_config
 from ppcls.engine.memory import advice_on_memory
 from ppcls.engine.trainer import Trainer
 from ppcls.errors import TrainingError
-from tests.engine.test_training_options import at_loss
+from tests.engine.runs import at_loss
 
 
 def take_too_much(losses):

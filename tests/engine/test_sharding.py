@@ -14,7 +14,7 @@ from ppcls.engine.checkpoint import load_checkpoint
 from ppcls.errors import ConfigError
 from ppcls.optimizer import build_optimizer
 from ppcls.optimizer.sharding import share_out
-from tests.engine.test_training_options import assert_equal, weights
+from tests.engine.runs import assert_equal, weights
 
 ADAMW = {
     "name": "AdamW",

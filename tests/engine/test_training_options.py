@@ -10,11 +10,9 @@ from ppcls.engine.deployment import infer
 from ppcls.engine.trainer import Trainer
 from ppcls.errors import ConfigError
 from ppcls.loss import CombinedLoss
-from tests.engine.conftest import CLASSES, MOMENTUM
+from tests.engine.conftest import CLASSES, MOMENTUM, SLOW
 from tests.engine.runs import assert_close, assert_equal, at_loss, history, train_log, weights
 
-#: With the initial statistics of batch norms, which frozen ones are, activations are large.
-SLOW = {"Optimizer": {**MOMENTUM, "lr": {"name": "ConstLR", "learning_rate": 1e-5}}}
 DROP = {"drop_path_rate": 0.5}
 
 

@@ -33,12 +33,7 @@ from ppcls.arch.backbone.volo_blocks import (
 )
 from ppcls.arch.backbone.volo_token_mixing import random_box, swap_in_box
 from ppcls.arch.base import Model, linear_head
-from ppcls.arch.layers import (
-    init_trunc_normal,
-    recompute,
-    resize_bicubic,
-    stochastic_depth_rates,
-)
+from ppcls.arch.layers import init_trunc_normal, recompute, resize_bicubic, stochastic_depth_rates
 from ppcls.arch.layers.outlook_attention import OutlookAttention
 from ppcls.config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ppcls.errors import ConfigError, UserError
