@@ -42,6 +42,11 @@ def batch_norm_affine(norm: nn.BatchNorm2D) -> "tuple[np.ndarray, np.ndarray]":
     return scale, _array(norm.bias) - scale * _array(norm._mean)
 
 
+def scale_and_shift(layer: nn.Layer) -> "tuple[np.ndarray, np.ndarray]":
+    """Scale and shift (C,) of a layer with a factor and a shift for each channel."""
+    return _array(layer.weight).reshape(-1), _array(layer.bias)
+
+
 def weight_and_bias(layer: "Union[nn.Conv2D, nn.Linear]") -> "tuple[np.ndarray, np.ndarray]":
     """The weight of a convolution as it is, that of a linear layer as [out, in]; and the bias."""
     weight = _array(layer.weight)

@@ -7,7 +7,7 @@ from paddle import nn
 
 from ppcls.arch import build_model
 from ppcls.arch.backbone.transxnet_blocks import LayerScale
-from ppcls.arch.backbone.transxnet_fused import FusedBlock
+from ppcls.arch.backbone.transxnet_fused import FusedBlock, Mixture, MixtureOfTwo
 from ppcls.arch.fusion import affine_layer, fuse_for_inference
 from tests.arch.exported import export, operators, run_onnx, run_paddle
 from tests.arch.golden import float64_by_default
@@ -53,6 +53,16 @@ def test_blocks_of_transxnet_are_replaced():
     layers = fuse_for_inference(trained("TransXNet", (64, 64))).sublayers()
     assert sum(isinstance(layer, FusedBlock) for layer in layers) == 4
     assert not any(isinstance(layer, LayerScale) for layer in layers)
+
+
+def test_mixture_of_two_is_a_mixture():
+    paddle.seed(1)
+    to_scores, candidates = nn.Conv2D(4, 6, 1), paddle.randn([2, 3, 5])
+    hidden = paddle.randn([2, 4, 5, 1])
+    with paddle.no_grad():
+        expected = Mixture(to_scores, candidates)(hidden).numpy()
+        mixed = MixtureOfTwo(to_scores, candidates)(hidden).numpy()
+    np.testing.assert_allclose(mixed, expected, rtol=0, atol=1e-6)
 
 
 def test_affine_layer():

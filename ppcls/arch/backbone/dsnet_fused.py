@@ -24,6 +24,7 @@ from ppcls.arch.fusion import (
     linear_layer,
     pointwise_layer,
     pointwise_map,
+    scale_and_shift,
     weight_and_bias,
     with_identity,
 )
@@ -267,8 +268,7 @@ def _plain_norm(norm: nn.LayerNorm) -> nn.LayerNorm:
 
 def _behind_norm(linear: nn.Linear, norm: nn.LayerNorm) -> "tuple[np.ndarray, np.ndarray]":
     """Weight [out, in] and bias of the linear layer on plainly normalised tokens."""
-    scale, shift = (tensor.numpy().astype(np.float64) for tensor in (norm.weight, norm.bias))
-    return after_affine(*weight_and_bias(linear), scale, shift)
+    return after_affine(*weight_and_bias(linear), *scale_and_shift(norm))
 
 
 def _thirds(weight: np.ndarray, bias: np.ndarray) -> "tuple[list[np.ndarray], list[np.ndarray]]":

@@ -14,6 +14,7 @@ import paddle
 from paddle import nn
 
 from ppcls.arch.backbone.transxnet_blocks import Block, DMixer, PatchEmbed
+from ppcls.arch.backbone.transxnet_fused import fused_model
 from ppcls.arch.base import Model
 from ppcls.arch.layers import (
     PointwiseConv2D,
@@ -175,6 +176,10 @@ class TransXNet(Model):
         channels = self.feature_info[-1]["channels"]
         head = PointwiseConv2D(channels, class_num) if class_num else nn.Identity()
         self.classifier.add_sublayer("2", head)
+
+    def fused(self) -> nn.Layer:
+        """The model for inference; takes this one apart (see `ppcls.arch.fusion`)."""
+        return fused_model(self)
 
     def fit_tables(self, tensors: "dict[str, np.ndarray]") -> "dict[str, np.ndarray]":
         tensors = dict(tensors)

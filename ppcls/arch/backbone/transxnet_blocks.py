@@ -9,7 +9,6 @@ import paddle.nn.functional as F
 from paddle import nn
 from paddle.nn.initializer import Constant, TruncatedNormal
 
-from ppcls.arch.backbone.transxnet_fused import FusedBlock
 from ppcls.arch.layers import (
     DropPath,
     PointwiseConv2D,
@@ -291,7 +290,3 @@ class Block(nn.Layer):
         x = x + self.pos_embed(x)
         x = x + self.drop_path(self.layer_scale_1(self.token_mixer(self.norm1(x), table)))
         return x + self.drop_path(self.layer_scale_2(self.mlp(self.norm2(x))))
-
-    def fused(self) -> nn.Layer:
-        """The block for inference; takes this one apart (see `ppcls.arch.fusion`)."""
-        return FusedBlock(self)

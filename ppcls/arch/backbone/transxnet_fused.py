@@ -5,8 +5,11 @@ What is rewritten, all of it exact:
 - residuals around depth-wise convolutions become one more weight at their centre;
 - batch norms and layer scales around 1x1 convolutions go into them;
 - 1x1 convolutions whose channels go separate ways are as many convolutions;
-- IDConv computes its kernels and its bias in one pass;
-- the scale of attention logits goes into the queries.
+- scale and shift of the norm before a feed-forward network go into its first convolutions;
+- IDConv computes its kernels and its bias in one pass, and a softmax over two candidates is the
+  sigmoid of the difference of their scores;
+- the scale of attention logits goes into the queries, and attention is computed keys by queries:
+  a softmax along the longer axis of all, that of the queries, is vectorised better.
 """
 
 import numpy as np
@@ -22,6 +25,7 @@ from ppcls.arch.fusion import (
     depthwise_layer,
     pointwise_layer,
     pointwise_map,
+    scale_and_shift,
     weight_and_bias,
     with_identity,
 )
@@ -34,6 +38,18 @@ from ppcls.arch.layers import (
 )
 
 
+def fused_model(model: nn.Layer) -> nn.Layer:
+    """`TransXNet` for inference; takes `model` apart."""
+    for stage, table in enumerate(model.relative_pos_enc):
+        # Keys by queries.
+        transposed = paddle.transpose(table, [0, 1, 3, 2])
+        model.relative_pos_enc[stage] = _parameter(model, transposed)
+        blocks = model.network[2 * stage]
+        for number, block in enumerate(blocks):
+            blocks[number] = FusedBlock(block)
+    return model
+
+
 class FusedBlock(nn.Layer):
     """`Block` for inference: (B, C, H, W), kept."""
 
@@ -42,8 +58,8 @@ class FusedBlock(nn.Layer):
         self.pos_embed = _with_residual(block.pos_embed)
         self.norm1 = block.norm1
         self.token_mixer = FusedDMixer(block.token_mixer, block.layer_scale_1)
-        self.norm2 = block.norm2
-        self.mlp = FusedFFN(block.mlp, block.layer_scale_2)
+        self.norm2 = _plain_norm(block.norm2)
+        self.mlp = FusedFFN(block.norm2, block.mlp, block.layer_scale_2)
 
     def forward(self, x: paddle.Tensor, table: paddle.Tensor) -> paddle.Tensor:
         x = self.pos_embed(x)
@@ -64,8 +80,8 @@ class FusedDMixer(nn.Layer):
         self.squeeze = pointwise_layer(*squeezing, dtype)
         expanding = after_affine(*pointwise_map(expand), *batch_norm_affine(second_norm))
         expanding = before_affine(*expanding, *batch_norm_affine(last_norm))
-        scale, shift = _scale_and_shift(layer_scale)
-        self.expand = pointwise_layer(*before_affine(*expanding, scale, shift), dtype)
+        expanding = before_affine(*expanding, *scale_and_shift(layer_scale))
+        self.expand = pointwise_layer(*expanding, dtype)
         self.scale = layer_scale.weight
 
     def forward(
@@ -84,36 +100,54 @@ class FusedIDConv(nn.Layer):
     def __init__(self, conv: nn.Layer):
         super().__init__()
         self.kernel_size = conv.kernel_size
-        self.proj = conv.proj
-        kernels = paddle.flatten(conv.weight, 2)
-        candidates = paddle.concat([kernels, paddle.unsqueeze(conv.bias, 2)], axis=2)
-        # (groups, C, K * K + 1)
-        self.candidates = self.create_parameter(
-            candidates.shape,
-            dtype=conv.weight.dtype,
-            default_initializer=nn.initializer.Assign(candidates),
-        )
+        self.hidden, output = conv.proj
+        candidates = paddle.concat(
+            [paddle.flatten(conv.weight, 2), paddle.unsqueeze(conv.bias, 2)], axis=2
+        )  # groups, C, K * K + 1
+        mixture = MixtureOfTwo if conv.num_groups == 2 else Mixture
+        self.mixture = mixture(output, candidates)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         C, K = x.shape[1], self.kernel_size
-        pooled = paddle.concat(
-            [
-                paddle.reshape(adaptive_avg_pool2d(x, (K, K)), [-1, C, K * K, 1]),
-                adaptive_avg_pool2d(x, (1, 1)),
-            ],
-            axis=2,
-        )
-        hidden, output = self.proj
-        scores = output(gelu(hidden(pooled)))
-        scores = paddle.reshape(scores, [-1, *self.candidates.shape])
-        mixed = paddle.sum(F.softmax(scores, axis=1) * self.candidates, axis=1)
+        mixed = self.mixture(gelu(self.hidden(_cells_and_mean(x, K))))
         kernels, bias = paddle.split(mixed, [K * K, 1], axis=2)
         kernels = paddle.reshape(kernels, [-1, C, K, K])
         return dynamic_depthwise_conv2d(x, kernels, paddle.reshape(bias, [-1, C]))
 
 
+class Mixture(nn.Layer):
+    """The mean of candidates (G, C, N), weighted with the softmax of their scores.
+
+    Shape: what the scores are computed from (B, C', N, 1) -> (B, C, N).
+    """
+
+    def __init__(self, to_scores: nn.Conv2D, candidates: paddle.Tensor):
+        super().__init__()
+        self.to_scores = to_scores
+        self.candidates = _parameter(self, candidates)
+
+    def forward(self, hidden: paddle.Tensor) -> paddle.Tensor:
+        scores = paddle.reshape(self.to_scores(hidden), [-1, *self.candidates.shape])
+        return paddle.sum(F.softmax(scores, axis=1) * self.candidates, axis=1)
+
+
+class MixtureOfTwo(nn.Layer):
+    """`Mixture` of two candidates: b + sigmoid(score of a - score of b) (a - b)."""
+
+    def __init__(self, to_scores: nn.Conv2D, candidates: paddle.Tensor):
+        super().__init__()
+        (a, b), (a_bias, b_bias) = (np.split(part, 2) for part in pointwise_map(to_scores))
+        self.to_score = pointwise_layer(a - b, a_bias - b_bias, to_scores.weight.dtype)
+        self.second = _parameter(self, candidates[1])
+        self.difference = _parameter(self, candidates[0] - candidates[1])
+
+    def forward(self, hidden: paddle.Tensor) -> paddle.Tensor:
+        score = paddle.reshape(F.sigmoid(self.to_score(hidden)), [-1, *self.second.shape])
+        return self.second + score * self.difference
+
+
 class FusedOSRA(nn.Layer):
-    """`OSRA` for inference: (B, C, H, W), kept."""
+    """`OSRA` for inference, with a table (1, heads, keys, queries): (B, C, H, W), kept."""
 
     def __init__(self, attention: nn.Layer):
         super().__init__()
@@ -134,32 +168,34 @@ class FusedOSRA(nn.Layer):
         N = reduced.shape[2] * reduced.shape[3]
         q = paddle.reshape(self.q(x), [-1, heads, width, H * W])
         k, v = (paddle.reshape(to(reduced), [-1, heads, width, N]) for to in (self.k, self.v))
-        scores = matmul(q, k, transpose_x=True) + resize_table_bicubic(table, (H * W, N))
-        weights = F.softmax(scores, axis=-1)
-        return paddle.reshape(matmul(v, weights, transpose_y=True), [-1, C, H, W])
+        # B, heads, N, H * W
+        scores = matmul(k, q, transpose_x=True) + resize_table_bicubic(table, (N, H * W))
+        return paddle.reshape(matmul(v, F.softmax(scores, axis=2)), [-1, C, H, W])
 
 
 class FusedFFN(nn.Layer):
     """`MultiScaleFFN`, the layer scale behind it and the residual around both: (B, C, H, W), kept.
 
-    The hidden channels of each depth-wise convolution come from a 1x1 convolution of their own and
-    go into one of their own, which adds to the sum: nothing is split or concatenated.
+    What comes in is normalised, but neither scaled nor shifted. The hidden channels of each
+    depth-wise convolution come from a 1x1 convolution of their own and go into one of their own,
+    which adds to the sum: nothing is split or concatenated.
     """
 
-    def __init__(self, ffn: nn.Layer, layer_scale: nn.Layer):
+    def __init__(self, norm: nn.GroupNorm, ffn: nn.Layer, layer_scale: nn.Layer):
         super().__init__()
         dtype = ffn.fc1[0].weight.dtype
         ends = np.cumsum(ffn.dwconv.sections)[:-1]
-        linear, _, norm = ffn.fc1
-        parts = zip(*(np.split(values, ends) for values in pointwise_map(linear)))
+        linear, _, hidden_norm = ffn.fc1
+        weight_bias = after_affine(*pointwise_map(linear), *scale_and_shift(norm))
+        parts = zip(*(np.split(values, ends) for values in weight_bias))
         self.fc1 = nn.LayerList([pointwise_layer(*part, dtype) for part in parts])
-        parts = zip(*(np.split(values, ends) for values in batch_norm_affine(norm)))
+        parts = zip(*(np.split(values, ends) for values in batch_norm_affine(hidden_norm)))
         self.norms = nn.LayerList([affine_layer(*part, dtype) for part in parts])
         self.convs = nn.LayerList([_with_residual(conv) for conv in ffn.dwconv.proj])
-        linear, norm = ffn.fc2
+        linear, last_norm = ffn.fc2
         weight_bias = after_affine(*pointwise_map(linear), *batch_norm_affine(ffn.norm))
-        weight_bias = before_affine(*weight_bias, *batch_norm_affine(norm))
-        weight, bias = before_affine(*weight_bias, *_scale_and_shift(layer_scale))
+        weight_bias = before_affine(*weight_bias, *batch_norm_affine(last_norm))
+        weight, bias = before_affine(*weight_bias, *scale_and_shift(layer_scale))
         # The first one adds the bias.
         first, *others = np.split(weight, ends, axis=1)
         fc2 = [pointwise_layer(first, bias, dtype)]
@@ -179,7 +215,32 @@ def _with_residual(conv: nn.Conv2D) -> nn.Conv2D:
     return depthwise_layer(with_identity(weight), bias, conv.weight.dtype, padding=padding)
 
 
-def _scale_and_shift(layer_scale: nn.Layer) -> "tuple[np.ndarray, np.ndarray]":
-    """(C,) each."""
-    weight, shift = weight_and_bias(layer_scale)
-    return weight.reshape(-1), shift
+def _cells_and_mean(x: paddle.Tensor, side: int) -> paddle.Tensor:
+    """(B, C, H, W) -> means of `side` x `side` cells, and of all: (B, C, side * side + 1, 1)."""
+    C, H, W = x.shape[1:]
+    if H % side or W % side:
+        cells, mean = adaptive_avg_pool2d(x, (side, side)), adaptive_avg_pool2d(x, (1, 1))
+        cells = paddle.reshape(cells, [-1, C, side * side, 1])
+    else:
+        cells = x if (side, side) == (H, W) else F.avg_pool2d(x, (H // side, W // side))
+        cells = paddle.reshape(cells, [-1, C, side * side, 1])
+        # Cells of one size.
+        mean = paddle.mean(cells, axis=2, keepdim=True)
+    return paddle.concat([cells, mean], axis=2)
+
+
+def _plain_norm(norm: nn.GroupNorm) -> nn.GroupNorm:
+    """The norm without scale and shift."""
+    return nn.GroupNorm(
+        norm._num_groups,
+        norm._num_channels,
+        epsilon=norm._epsilon,
+        weight_attr=False,
+        bias_attr=False,
+    )
+
+
+def _parameter(layer: nn.Layer, values: paddle.Tensor) -> paddle.Tensor:
+    """A parameter for `layer` of these values."""
+    assign = nn.initializer.Assign(values)
+    return layer.create_parameter(values.shape, dtype=values.dtype, default_initializer=assign)
