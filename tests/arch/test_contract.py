@@ -25,7 +25,7 @@ from ppcls.utils.weight_file import read_tensors
 from tests.arch.exported import export, operators, run_onnx, run_paddle
 
 #: Case -> (Arch section, sizes (H, W) it is run at). The first size is also exported, that of
-#: cases without a dash in the legacy format too.
+#: cases without a dash and one more in the legacy format too.
 _DSNET = {
     "name": "DSNet",
     "embed_dim": [16, 32, 48, 64],
@@ -315,7 +315,9 @@ def test_exported_program_computes_the_same(case, tmp_path):
             np.testing.assert_allclose(logits, expected[:batch], rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("case", [case for case in TINY if "-" not in case])
+@pytest.mark.parametrize(
+    "case", [*(case for case in TINY if "-" not in case), "DWNet-inhomogeneous"]
+)
 def test_legacy_program_computes_the_same(case, tmp_path, repo_root):
     subprocess.run(
         [sys.executable, "-m", "tests.arch.legacy_export", case, str(tmp_path)],
@@ -326,7 +328,8 @@ def test_legacy_program_computes_the_same(case, tmp_path, repo_root):
     )
     expected = np.load(tmp_path / "expected.npy")
     x = images(TINY[case][1][0], batch=3).numpy()
-    for onednn in (False, True):
-        logits = run_paddle(tmp_path / "inference.pdmodel", x, onednn)
+    programs = [tmp_path / "inference.pdmodel"] * 2 + [*tmp_path.glob("fused/*.pdmodel")]
+    for program, onednn in zip(programs, (False, True, True)):
+        logits = run_paddle(program, x, onednn)
         tolerance = 1e-5 * np.abs(expected).max()
         np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance)

@@ -28,6 +28,7 @@ from ppcls.arch.layers import (
     local_aggregation,
     local_aggregation_macs,
     recompute,
+    sigmoid,
     stochastic_depth_rates,
 )
 from ppcls.arch.layers.depthwise import DepthwiseConv2D
@@ -191,7 +192,7 @@ class SqueezeExcitation(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         gate = F.relu(self.conv1(paddle.mean(x, axis=[2, 3], keepdim=True)))
-        return x * F.sigmoid(self.conv2(gate))
+        return x * sigmoid(self.conv2(gate))
 
 
 class LocalMixer(nn.Layer):

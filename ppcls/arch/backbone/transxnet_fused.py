@@ -35,6 +35,7 @@ from ppcls.arch.layers import (
     gelu,
     matmul,
     resize_table_bicubic,
+    sigmoid,
 )
 
 
@@ -142,7 +143,7 @@ class MixtureOfTwo(nn.Layer):
         self.difference = _parameter(self, candidates[0] - candidates[1])
 
     def forward(self, hidden: paddle.Tensor) -> paddle.Tensor:
-        score = paddle.reshape(F.sigmoid(self.to_score(hidden)), [-1, *self.second.shape])
+        score = paddle.reshape(sigmoid(self.to_score(hidden)), [-1, *self.second.shape])
         return self.second + score * self.difference
 
 

@@ -15,6 +15,7 @@ from ppcls.arch.layers.pointwise import PointwiseConv2D
 from ppcls.arch.layers.position_table import resize_table_bicubic
 from ppcls.arch.layers.recompute import recompute
 from ppcls.arch.layers.resize import resize_bicubic, resize_bilinear
+from ppcls.arch.layers.sigmoid import sigmoid
 from ppcls.arch.layers.weight_init import init_trunc_normal
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "resize_bicubic",
     "resize_bilinear",
     "resize_table_bicubic",
+    "sigmoid",
     "stochastic_depth_rates",
 ]
