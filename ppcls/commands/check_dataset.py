@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from ppcls.commands import add_config_arguments, whole_number
-from ppcls.commands.prepare_dataset import cpu_count, print_any_name
+from ppcls.commands.prepare_dataset import print_any_name
+from ppcls.utils.processor import cpu_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

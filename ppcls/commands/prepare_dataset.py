@@ -1,12 +1,12 @@
 """Write the image files and lists that datasets read, and the YAML that names them."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppcls.commands import whole_number
+from ppcls.utils.processor import cpu_count
 
 if TYPE_CHECKING:
     from ppcls.data.prepare import ListOptions, Prepared
@@ -142,13 +142,6 @@ def _list_options(arguments: argparse.Namespace) -> "ListOptions":
         keep_duplicates=arguments.keep_duplicates,
         jobs=cpu_count() if arguments.jobs is None else arguments.jobs,
     )
-
-
-def cpu_count() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def print_any_name() -> None:

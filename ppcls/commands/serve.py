@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from ppcls.errors import ConfigError
+from ppcls.utils.processor import cpu_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         max_delay=arguments.max_delay_ms / 1000,
         queue_size=arguments.queue_size,
         instances=arguments.instances,
-        decode_threads=arguments.decode_threads or os.cpu_count() or 1,
+        decode_threads=arguments.decode_threads or cpu_count(),
         timeout=arguments.timeout,
         body_timeout=arguments.body_timeout,
         max_body_bytes=int(arguments.max_body_mb * MEBIBYTE),

@@ -1,8 +1,9 @@
 """Prediction: one loop for every engine and for the model in training."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -11,8 +12,17 @@ from ppcls.errors import ConfigError, DataError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.image_source import Image, NamedImage, expand, read_image
 from ppcls.inference.model_dir import Description
+from ppcls.inference.one_ahead import one_ahead
 from ppcls.inference.postprocess import ACTIVATIONS, topk_spec
 from ppcls.registry import POSTPROCESSES
+
+
+class _Prepared(NamedTuple):
+    """An image as the engine takes it, (C, H, W) float32, or why there is none."""
+
+    name: str
+    pixels: Optional[np.ndarray] = None
+    error: str = ""
 
 
 class PredictionPipeline:
@@ -61,16 +71,13 @@ class PredictionPipeline:
     def predict_iter(self, source: "Union[Image, Iterable[Image]]") -> "Iterator[dict[str, Any]]":
         """As `predict`, a batch at a time, in the order of the images.
 
-        No more than one batch of images is held in memory.
+        Of a folder or a list the next batch is read and prepared while the present one runs, so
+        that two are held in memory. An iterator is asked for a batch only when the results of the
+        last one have been taken: its images may come from a camera.
         """
-        batch: list[NamedImage] = []
-        for image in expand(source):
-            batch.append(image)
-            if len(batch) == self.batch_size:
-                yield from self._predict_batch(batch)
-                batch = []
-        if batch:
-            yield from self._predict_batch(batch)
+        prepared = map(self._prepare, self._batches(expand(source)))
+        for batch in prepared if isinstance(source, Iterator) else one_ahead(prepared):
+            yield from self._finish(batch)
 
     def preprocess(self, image: Image) -> np.ndarray:
         """One image -> (C, H, W) float32.
@@ -82,19 +89,27 @@ class PredictionPipeline:
         pixels = self.transforms(read_image(image, self.allow_urls))
         return np.asarray(pixels, dtype=np.float32)
 
-    def _predict_batch(self, batch: "list[NamedImage]") -> "Iterator[dict[str, Any]]":
-        inputs, errors = [], {}
-        for position, (_, image) in enumerate(batch):
+    def _batches(self, images: "Iterator[NamedImage]") -> "Iterator[list[NamedImage]]":
+        while batch := list(itertools.islice(images, self.batch_size)):
+            yield batch
+
+    def _prepare(self, batch: "list[NamedImage]") -> "list[_Prepared]":
+        prepared = []
+        for name, image in batch:
             try:
-                inputs.append(self.preprocess(image))
+                prepared.append(_Prepared(name, self.preprocess(image)))
             except DataError as error:
-                errors[position] = str(error)
+                prepared.append(_Prepared(name, error=str(error)))
+        return prepared
+
+    def _finish(self, batch: "list[_Prepared]") -> "Iterator[dict[str, Any]]":
+        inputs = [image.pixels for image in batch if image.pixels is not None]
         results = iter(self._run(np.stack(inputs)) if inputs else ())
-        for position, (name, _) in enumerate(batch):
-            if position in errors:
-                yield {"file_name": name, "error": errors[position]}
+        for image in batch:
+            if image.pixels is None:
+                yield {"file_name": image.name, "error": image.error}
             else:
-                yield {**next(results), "file_name": name}
+                yield {**next(results), "file_name": image.name}
 
     def _run(self, images: np.ndarray) -> "list[dict[str, Any]]":
         outputs = self.run(images)

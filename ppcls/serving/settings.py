@@ -1,7 +1,8 @@
 """What an operator may set; `ppcls serve` has an option for each."""
 
-import os
 from dataclasses import dataclass
+
+from ppcls.utils.processor import cpu_count
 
 MEBIBYTE = 2**20
 
@@ -19,7 +20,7 @@ class Settings:
     #: Runs of one model's engine at a time.
     instances: int = 1
     #: Threads that decode and prepare images.
-    decode_threads: int = os.cpu_count() or 1
+    decode_threads: int = cpu_count()
     #: An answer later than this is refused (504); a request may ask for less.
     timeout: float = 10.0
     #: The body of a request must have arrived by then (408).

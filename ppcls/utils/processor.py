@@ -1,7 +1,15 @@
 """What this machine's processor is and can do."""
 
+import os
 import platform
 from pathlib import Path
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def read_cpuinfo() -> str:

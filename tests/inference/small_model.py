@@ -113,6 +113,11 @@ def run_script(script, *arguments):
     )
 
 
+def random_batch(count, seed=5):
+    """(count, 3, 32, 32) float32, as the model takes them."""
+    return np.random.default_rng(seed).standard_normal((count, 3, 32, 32)).astype(np.float32)
+
+
 def make_picture(seed, size=(60, 44)):
     """A coloured gradient with noise, RGB (H, W, 3) uint8."""
     rng = np.random.default_rng(seed)

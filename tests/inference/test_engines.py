@@ -14,13 +14,9 @@ import pytest
 from ppcls.engine.exporter import write_program
 from ppcls.errors import ConfigError
 from ppcls.inference.engines import choice, create_engine
-from ppcls.inference.engines.one_by_one import FasterWay
+from ppcls.inference.engines.openvino_engine import OpenVinoEngine
 from ppcls.inference.engines.pool import Pool
-from tests.inference.small_model import ENGINES
-
-
-def random_batch(count, seed=5):
-    return np.random.default_rng(seed).standard_normal((count, 3, 32, 32)).astype(np.float32)
+from tests.inference.small_model import ENGINES, random_batch
 
 
 class FakeEngine:
@@ -216,6 +212,17 @@ def test_openvino_computes_in_float32_unless_told(exported):
             create_engine(exported, "openvino", precision="bf16")
 
 
+def test_openvino_has_a_stream_for_each_call_that_the_cores_can_run(exported, monkeypatch):
+    """With a single one, calls of several threads wait for each other."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("ppcls.inference.engines.openvino_engine.cpu_count", lambda: 2)
+    for threads, streams in ((1, 2), (2, 1), (3, 1)):
+        engine = OpenVinoEngine(exported, threads=threads)
+        with engine._requests(1).lend() as request:
+            program = request.get_compiled_model()
+        assert program.get_property("NUM_STREAMS") == streams
+
+
 def test_openvino_is_for_cpus(exported):
     with pytest.raises(ConfigError, match="'openvino' runs on the device 'cpu'"):
         create_engine(exported, "openvino", device="gpu")
@@ -226,36 +233,6 @@ def test_a_broken_onnx_file_is_a_sentence(exported, tmp_path):
     (tmp_path / "inference.onnx").write_bytes(b"not a graph")
     with pytest.raises(ConfigError, match=r"ONNX Runtime cannot run .*inference\.onnx"):
         create_engine(tmp_path, "onnxruntime")
-
-
-class Counting:
-    """Takes a time per run and one per image, and remembers how many images it was given."""
-
-    name = "counting"
-
-    def __init__(self, per_run, per_image):
-        self.per_run, self.per_image = per_run, per_image
-        self.counts = []
-
-    def run_all(self, images):
-        self.counts.append(len(images))
-        time.sleep(self.per_run + self.per_image * len(images) ** 2)
-        return [images.mean(axis=(2, 3)), images.max(axis=(2, 3))]
-
-
-@pytest.mark.parametrize(("per_run", "per_image", "given"), [(0.05, 0, [6]), (0, 0.02, [1] * 6)])
-def test_batches_are_run_the_faster_way(per_run, per_image, given):
-    engine = Counting(per_run, per_image)
-    faster = FasterWay(engine)
-    faster.run(random_batch(1))
-    assert engine.counts == [1]  # Nothing is measured before there is a choice.
-    faster.run(random_batch(5))
-    engine.counts.clear()
-    batch = random_batch(6)
-    means, largest = faster.run_all(batch)
-    assert engine.counts == given
-    np.testing.assert_array_equal(means, batch.mean(axis=(2, 3)))
-    np.testing.assert_array_equal(largest, batch.max(axis=(2, 3)))
 
 
 class _BrokenPredictor:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, Union
 
 from ppcls.errors import ConfigError, did_you_mean
+from ppcls.inference.engines.faster_way import FasterWay
 from ppcls.inference.engines.fixed_batch import FixedBatch
-from ppcls.inference.engines.one_by_one import FasterWay
+from ppcls.inference.engines.side_by_side import SideBySide
 from ppcls.inference.model_dir import DESCRIPTION, ONNX_OF, Description
 
 ENGINES = ("paddle", "onnxruntime", "openvino")
@@ -31,8 +32,8 @@ def create_engine(
         use_onednn: for Paddle Inference on CPUs.
         precision: "fp32"; ONNX Runtime also has "fp16" and "int8", OpenVINO "bf16" and "int8".
         batch_size: what "auto" measures with.
-        whole_batches: never run the images of a batch one by one, see
-            `ppcls.inference.engines.one_by_one`.
+        whole_batches: always run the images of a batch at once, see
+            `ppcls.inference.engines.faster_way`.
 
     Raises:
         ConfigError: the engine is unknown, or its file, its package or the precision is missing.
@@ -46,16 +47,23 @@ def create_engine(
         from ppcls.inference.engines.choice import choose_engine
 
         engine = choose_engine(folder, device, threads, use_onednn, precision, batch_size)
-    chosen = _create(folder, engine, device, threads, use_onednn, precision)
+
+    def create(threads: int) -> Any:
+        return _create(folder, engine, device, threads, use_onednn, precision)
+
+    chosen = create(threads)
     # A program on its own, without the rest of an export, takes any number of images.
-    if (Path(folder) / DESCRIPTION).exists():
-        fixed = Description.read(folder).batch_size
-        if fixed is not None:
-            return FixedBatch(chosen, fixed)
+    has_description = (Path(folder) / DESCRIPTION).exists()
+    fixed = Description.read(folder).batch_size if has_description else None
+    at_once = chosen if fixed is None else FixedBatch(chosen, fixed)
     # Paddle Inference is faster with batches, and so are GPUs.
-    if whole_batches or device != "cpu" or engine == "paddle":
-        return chosen
-    return FasterWay(chosen)
+    is_best_at_once = device != "cpu" or engine == "paddle"
+    if whole_batches or is_best_at_once or fixed not in (None, 1):
+        return at_once
+    ways = [at_once] if fixed == 1 else [at_once, FixedBatch(chosen, 1)]
+    if threads > 1:
+        ways.append(SideBySide(lambda: create(1), threads))
+    return FasterWay(chosen, ways, threads)
 
 
 def _create(

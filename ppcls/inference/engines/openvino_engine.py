@@ -1,6 +1,5 @@
 """OpenVINO, on CPUs."""
 
-import os
 import threading
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -10,9 +9,12 @@ import numpy as np
 from ppcls.errors import ConfigError
 from ppcls.inference.engines.pool import Pool
 from ppcls.inference.model_dir import find_onnx
+from ppcls.utils.processor import cpu_count
 
 # Left to itself OpenVINO computes in bfloat16 wherever the processor can.
 _COMPUTED_IN = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+# Each stream keeps memory of its own for what layers compute (28 MiB of DSNet_tiny at 224).
+_MOST_STREAMS = 16
 
 
 class OpenVinoEngine:
@@ -57,10 +59,13 @@ class OpenVinoEngine:
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
             raise ConfigError("this processor cannot compute in bfloat16; use the precision 'fp32'")
+        # A stream runs one call at a time; with a single one, calls of several threads would wait
+        # for each other while other cores stand idle.
+        self._streams = max(1, min(cpu_count() // threads, _MOST_STREAMS))
         self._settings = {
             "INFERENCE_PRECISION_HINT": _COMPUTED_IN[precision],
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads * self._streams,
+            "NUM_STREAMS": self._streams,
         }
         self._path = str(path)
         model = core.read_model(self._path)
@@ -95,4 +100,4 @@ class OpenVinoEngine:
             model.reshape([size, *list(model.input(0).partial_shape)[1:]])
         compiled = self._core.compile_model(model, "CPU", self._settings)
         # A request holds its input and output: one call at a time.
-        return Pool(compiled.create_infer_request, size=os.cpu_count() or 1)
+        return Pool(compiled.create_infer_request, size=self._streams)

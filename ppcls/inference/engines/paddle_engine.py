@@ -1,6 +1,5 @@
 """Paddle Inference, with oneDNN on CPUs."""
 
-import os
 import threading
 from pathlib import Path
 from typing import Any, Union
@@ -12,6 +11,7 @@ from ppcls.errors import ConfigError
 from ppcls.inference.engines.pool import Pool
 from ppcls.inference.model_dir import LEGACY_PROGRAM, find_program
 from ppcls.utils.logger import logger
+from ppcls.utils.processor import cpu_count
 
 _ONEDNN, _FUSED_ONEDNN, _NO_ONEDNN = "oneDNN", "oneDNN's fused operators only", "no oneDNN"
 #: From the fastest to the one that can run most.
@@ -64,9 +64,7 @@ class PaddleEngine:
         """
         first = self._create()
         unused = [first]
-        self._predictors = Pool(
-            lambda: unused.pop() if unused else first.clone(), size=os.cpu_count() or 1
-        )
+        self._predictors = Pool(lambda: unused.pop() if unused else first.clone(), size=cpu_count())
 
     def _prove(self, images: np.ndarray) -> None:
         """Falls back to the next use of oneDNN as long as this one fails; the last one may."""
