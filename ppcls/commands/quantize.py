@@ -15,16 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the folder that tools/export_model.py --format onnx wrote; receives the file",
     )
     parser.add_argument(
-        "--method",
-        choices=("onnxruntime", "nncf"),
-        default="onnxruntime",
-        help="what quantises (onnxruntime)",
-    )
-    parser.add_argument(
         "--engine",
-        choices=("onnxruntime", "openvino"),
-        default="onnxruntime",
-        help="what runs both models for the comparison (onnxruntime)",
+        choices=("auto", "onnxruntime", "openvino"),
+        default="auto",
+        help="what the file is made for, and runs both models for the comparison (auto: openvino "
+        "where it is installed, which gains more)",
     )
     parser.add_argument(
         "--images",
@@ -36,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration",
         choices=("minmax", "entropy", "percentile"),
         default="minmax",
-        help="how ranges follow from activations, with onnxruntime (minmax)",
+        help="how ranges follow from activations (minmax)",
     )
     parser.add_argument(
         "--max_drop",
@@ -58,7 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
     report = quantize(
         config,
         arguments.model_dir,
-        method=arguments.method,
         engine=arguments.engine,
         images=arguments.images,
         calibration=arguments.calibration,

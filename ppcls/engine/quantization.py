@@ -1,13 +1,14 @@
 """Static quantisation to 8 bits after training, and what it costs and gains as measured here."""
 
 import importlib.metadata
+import importlib.util
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ppcls.config import to_plain
 from ppcls.config.sections import GlobalOptions
 from ppcls.engine.environment import prepare_environment
 from ppcls.engine.evaluation import evaluate
-from ppcls.engine.onnx_file import save_onnx
+from ppcls.engine.onnx_quantizer import CALIBRATIONS, ENGINES, quantize_onnx
 from ppcls.errors import ConfigError, ExportError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.model_dir import (
@@ -30,11 +31,7 @@ from ppcls.registry import DATASETS, parse_spec
 from ppcls.utils import atomic
 from ppcls.utils.logger import logger
 
-METHODS = ("onnxruntime", "nncf")
-CALIBRATIONS = ("minmax", "entropy", "percentile")
 REPORT = "quantization_report.json"
-#: Only weighted layers are quantised: products of activations (attention) lose the most.
-_LAYERS = ["Conv", "MatMul", "Gemm"]
 _ROUNDS, _WARM_UP_RUNS = 20, 2
 #: A speed-up below it is within what repeated measurements differ by.
 _LEAST_GAIN = 1.05
@@ -43,7 +40,6 @@ _LEAST_GAIN = 1.05
 class QuantizationReport(NamedTuple):
     """What was measured; accuracies are the results of `tools/eval.py` by name."""
 
-    method: str
     engine: str
     calibration_images: int
     fp32: "dict[str, float]"
@@ -60,8 +56,7 @@ class QuantizationReport(NamedTuple):
 def quantize(
     config: "dict[str, Any]",
     model_dir: Union[str, Path],
-    method: str = "onnxruntime",
-    engine: str = "onnxruntime",
+    engine: str = "auto",
     images: int = 128,
     calibration: str = "minmax",
     max_drop: float = 0.01,
@@ -74,10 +69,10 @@ def quantize(
         config: checked configuration. `DataLoader.Train` gives the images for calibration, prepared
             as the exported folder says; `DataLoader.Eval` those that both models are evaluated on.
         model_dir: exported with `--format onnx`.
-        method: "onnxruntime" (`quantize_static`) or "nncf" (OpenVINO's).
-        engine: what runs both models for the comparison, "onnxruntime" or "openvino".
+        engine: what the file is made for, and what runs both models for the comparison:
+            "onnxruntime", "openvino", or "auto": OpenVINO where it is installed, which gains more.
         images: number of images for calibration, spread over the training set.
-        calibration: how ranges follow from activations, with ONNX Runtime.
+        calibration: how ranges follow from activations: "minmax", "entropy" or "percentile".
         max_drop: the largest loss of the first metric that is accepted.
         threads: CPU threads of one run.
         batches: batch sizes whose speed is compared.
@@ -86,7 +81,9 @@ def quantize(
         ConfigError: a section, a file or a package is missing.
         ExportError: the first metric dropped by more than `max_drop`; nothing is written.
     """
-    _check(config, method, engine, calibration, images)
+    _check(config, engine, calibration, images)
+    if engine == "auto":
+        engine = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
     model_dir = Path(model_dir)
     source = find_onnx(model_dir)
     description = Description.read(model_dir)
@@ -97,17 +94,14 @@ def quantize(
         )
     prepare_environment(GlobalOptions(**config.get("Global", {})).device)
     samples = calibration_images(config, description, images)
-    logger.info(f"quantising {source} with {method}, {len(samples)} images for calibration")
+    logger.info(f"quantising {source} for {engine}, {len(samples)} images for calibration")
     staging = Path(tempfile.mkdtemp(prefix=f".{model_dir.name}.", dir=model_dir.parent))
     try:
         for path in (model_dir / DESCRIPTION, source, data_file(source)):
             if path.exists():
                 shutil.copyfile(path, staging / path.name)
         target = staging / f"{STEM}{ONNX_INT8}"
-        if method == "nncf":
-            _quantize_with_nncf(source, target, samples)
-        else:
-            _quantize_with_onnxruntime(source, target, samples, calibration)
+        quantize_onnx(source, target, samples, calibration, engine)
         results = {
             precision: evaluate(config, staging, engine, precision=precision)
             for precision in ("fp32", "int8")
@@ -115,7 +109,6 @@ def quantize(
         _check_drop(results["fp32"], results["int8"], _quality(results["fp32"]), max_drop)
         speeds = _measure(staging, engine, threads, batches, samples)
         report = QuantizationReport(
-            method,
             engine,
             len(samples),
             results["fp32"],
@@ -136,12 +129,9 @@ def quantize(
     return report
 
 
-def _check(
-    config: "dict[str, Any]", method: str, engine: str, calibration: str, images: int
-) -> None:
+def _check(config: "dict[str, Any]", engine: str, calibration: str, images: int) -> None:
     for value, known, what in (
-        (method, METHODS, "method"),
-        (engine, ("onnxruntime", "openvino"), "engine"),
+        (engine, ("auto", *ENGINES), "engine"),
         (calibration, CALIBRATIONS, "calibration"),
     ):
         if value not in known:
@@ -171,76 +161,8 @@ def calibration_images(
     return [dataset[int(number)].image[None] for number in numbers]
 
 
-def _quantize_with_onnxruntime(
-    source: Path, target: Path, samples: "list[np.ndarray]", calibration: str
-) -> None:
-    try:
-        from onnxruntime.quantization import (
-            CalibrationDataReader,
-            CalibrationMethod,
-            QuantFormat,
-            QuantType,
-            quantize_static,
-        )
-    except ImportError as error:
-        raise ConfigError(
-            f'quantisation needs {error.name}: pip install "logoclas[int8]"'
-        ) from error
-    name = _input_name(source)
-
-    class Samples(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._rest: Iterator[np.ndarray] = iter(samples)
-
-        def get_next(self) -> "Optional[dict[str, np.ndarray]]":
-            sample = next(self._rest, None)
-            return None if sample is None else {name: sample}
-
-    methods = {
-        "minmax": CalibrationMethod.MinMax,
-        "entropy": CalibrationMethod.Entropy,
-        "percentile": CalibrationMethod.Percentile,
-    }
-    quantize_static(
-        str(source),
-        str(target),
-        Samples(),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=_LAYERS,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=methods[calibration],
-        use_external_data_format=data_file(source).exists(),
-        extra_options={"MatMulConstBOnly": True},
-    )
-
-
-def _quantize_with_nncf(source: Path, target: Path, samples: "list[np.ndarray]") -> None:
-    try:
-        import nncf
-    except ImportError as error:
-        raise ConfigError(f"the method 'nncf' needs {error.name}: pip install nncf") from error
-    import onnx
-
-    name = _input_name(source)
-    model = nncf.quantize(
-        onnx.load(str(source)),
-        nncf.Dataset([{name: sample} for sample in samples]),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(samples),
-    )
-    save_onnx(model, target)
-
-
 def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in (path, data_file(path)) if file.exists())
-
-
-def _input_name(path: Path) -> str:
-    import onnx
-
-    return onnx.load(str(path), load_external_data=False).graph.input[0].name
 
 
 def _quality(results: "dict[str, float]") -> str:
@@ -256,8 +178,8 @@ def _check_drop(
     if not drop <= max_drop:
         raise ExportError(
             f"int8 is not accurate enough: {name} is {int8[name]:.4f}, {drop:.4f} less than in "
-            f"fp32, more than {max_drop}; nothing was written. Try another --calibration or "
-            "--method, more --images, or accept it with --max_drop"
+            f"fp32, more than {max_drop}; nothing was written. Try another --calibration, "
+            "more --images, or accept it with --max_drop"
         )
 
 
@@ -298,10 +220,14 @@ def _verdict(fp32_ms: "dict[str, float]", int8_ms: "dict[str, float]") -> str:
 
 
 def _write_report(path: Path, report: QuantizationReport, threads: int) -> None:
-    packages = {"onnxruntime": ("onnxruntime",), "nncf": ("nncf", "openvino")}[report.method]
+    import onnxruntime
+
+    versions = {"onnxruntime": onnxruntime.__version__}
+    if report.engine == "openvino":
+        versions["openvino"] = importlib.metadata.version("openvino")
     content = {
         **report._asdict(),
         "threads": threads,
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "versions": versions,
     }
     atomic.write_text(path, json.dumps(content, indent=1))

@@ -29,23 +29,28 @@ def folder(exported, tmp_path):
     return shutil.copytree(exported, tmp_path / "inference")
 
 
-@pytest.fixture(scope="module")
-def quantized(exported, config_path, tmp_path_factory):
-    """A folder with an int8 file, and what the command printed."""
+@pytest.fixture(scope="module", params=ENGINES[1:])
+def quantized(request, exported, config_path, tmp_path_factory):
+    """A folder with an int8 file for one of the engines."""
     folder = tmp_path_factory.mktemp("quantized") / "inference"
     shutil.copytree(exported, folder)
     arguments = ["-c", str(config_path), "--model_dir", str(folder), "--max_drop", "1"]
-    assert main("quantize", arguments) == 0
+    assert main("quantize", [*arguments, "--engine", request.param]) == 0
     return folder
+
+
+def read_report(folder):
+    return json.loads((folder / quantization.REPORT).read_text())
 
 
 @needs_ml_dtypes
 def test_report_tells_what_was_measured(quantized, config_path):
-    report = json.loads((quantized / quantization.REPORT).read_text())
+    report = read_report(quantized)
     assert report["calibration_images"] == 7
+    assert {"onnxruntime", report["engine"]} == set(report["versions"])
     config = load_config(config_path)
     for precision in ("fp32", "int8"):
-        again = evaluate(config, quantized, "onnxruntime", precision=precision)
+        again = evaluate(config, quantized, report["engine"], precision=precision)
         assert report[precision] == pytest.approx(again, rel=1e-4)
         assert set(report[f"{precision}_ms"]) == {"1", "8"}
         assert all(value > 0 for value in report[f"{precision}_ms"].values())
@@ -55,19 +60,45 @@ def test_report_tells_what_was_measured(quantized, config_path):
 
 
 @needs_ml_dtypes
-def test_convolutions_are_quantized_and_attention_is_not(quantized):
+def test_weighted_layers_are_quantized_and_attention_is_not(quantized):
     graph = onnx.load(str(quantized / "inference_int8.onnx")).graph
-    kinds = {node.op_type for node in graph.node}
-    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
-    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    is_for_openvino = read_report(quantized)["engine"] == "openvino"
+    made_by = {name: node for node in graph.node for name in node.output}
+    used_by = {name: node for node in graph.node for name in node.input}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+
+    def is_rounded(name):
+        return name in made_by and made_by[name].op_type == "DequantizeLinear"
+
+    kinds = {"depth-wise": 0, "dense": 0, "attention": 0}
     for node in graph.node:
-        if node.op_type == "Conv":
-            assert made_by[node.input[1]] == "DequantizeLinear"
+        if node.op_type not in ("Conv", "MatMul"):
+            continue
+        values, weight = node.input[:2]
+        if weight in weights:
+            kinds["depth-wise"] += 1
+            assert is_for_openvino
+            assert weights[weight].dims[1] == 1
+        elif is_rounded(weight) and made_by[weight].input[0] in weights:
+            kinds["dense"] += 1
+            assert is_rounded(values)
+            is_output_rounded = used_by[node.output[0]].op_type == "QuantizeLinear"
+            assert not (is_for_openvino and is_output_rounded)
+        else:
+            kinds["attention"] += 1
+            # Values for both of them, unless a layer's own output has 8 bits.
+            assert not (is_for_openvino and (is_rounded(values) or is_rounded(weight)))
+            softmax = made_by[values]
+            assert softmax.op_type != "DequantizeLinear" or softmax.input[0] not in weights
+    assert kinds["dense"] > 10
+    assert kinds["attention"] > 4
+    assert (kinds["depth-wise"] > 0) == is_for_openvino
 
 
 @needs_ml_dtypes
 @pytest.mark.parametrize("engine", ENGINES[1:])
 def test_predictions_stay_close(quantized, photos, engine):
+    """Whichever engine the file was made for."""
     exact = Predictor(quantized, engine="onnxruntime").predict(photos)
     rough = Predictor(quantized, engine=engine, precision="int8").predict(photos)
     scores = [[r["scores"][0] for r in results] for results in (exact, rough)]
@@ -113,8 +144,8 @@ def test_calibration_images_are_prepared_as_exported(exported, config_path, phot
 
 def test_faults_are_sentences(folder, config_path, training_config):
     config = load_config(config_path)
-    with pytest.raises(ConfigError, match="unknown method 'torch' of quantisation"):
-        quantize(config, folder, method="torch")
+    with pytest.raises(ConfigError, match="unknown engine 'paddle' of quantisation"):
+        quantize(config, folder, engine="paddle")
     with pytest.raises(ConfigError, match=r"DataLoader\.Train: quantisation takes images"):
         quantize(load_config(training_config), folder)
     with pytest.raises(ConfigError, match="at least one image"):
