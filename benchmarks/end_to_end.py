@@ -1,12 +1,13 @@
 """From files to labels: our predictor beside the package `paddleclas` with a model it exported.
 
     python benchmarks/end_to_end.py dataset/photos
-    python benchmarks/end_to_end.py dataset/photos --models DSNet_tiny --engine openvino --batch 1
+    python benchmarks/end_to_end.py dataset/photos --engine openvino --precisions fp32 int8
 
 `paddleclas` runs its own DSNet_tiny as a legacy program, with its own reading, preprocessing and
 postprocess and its own settings (oneDNN on), through `paddleclas.PaddleClas(...).predict(folder)`;
 ours run `Predictor(folder, engine=...).predict(folder)` on exports with the same preprocessing.
-DSNet_tiny has the same weights in both, and the classes found must be the same.
+DSNet_tiny has the same weights in both, and the classes found in float32 must be the same. Weights
+are random: of int8, calibrated on some of the photos, only the speed says something.
 
 Each runs in a process of its own, and they take turns, a whole folder at a time; the fastest round
 of each counts, so that ratios within one run hold on a machine with other work. Times are those of
@@ -15,6 +16,7 @@ the processor, of all threads, and on the wall.
 
 import argparse
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -24,7 +26,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -49,7 +51,7 @@ TRANSFORMS = [
 ]
 
 
-def export_ours(name: str, folder: Path, paths: "list[Path]") -> None:
+def export_ours(name: str, folder: Path, paths: "list[Path]", batch: Optional[int]) -> None:
     """Writes the folder of a model, and beside it its weights for the other package."""
     import numpy as np
     import paddle
@@ -63,12 +65,24 @@ def export_ours(name: str, folder: Path, paths: "list[Path]") -> None:
     model = build_calibrated(name, photos)
     description = Description(
         model_name=name,
+        batch_size=batch,
         image_shape=[3, SIZE, SIZE],
         transform_ops=TRANSFORMS,
         postprocess={"name": "Topk", "topk": 5},
     )
     export_model(model, folder, description, formats=("pir", "onnx"))
     paddle.save(model.state_dict(), str(folder.with_suffix(".pdparams")))
+
+
+def quantize_ours(folder: Path, paths: "list[Path]") -> None:
+    """Adds an int8 file to the folder of a model."""
+    from ppcls.data.transform import build_transforms
+    from ppcls.engine.onnx_quantizer import quantize_onnx
+
+    transforms = build_transforms(TRANSFORMS)
+    photos = [transforms(path.read_bytes())[None] for path in paths[:CALIBRATED_ON]]
+    target = folder / "inference_int8.onnx"
+    quantize_onnx(folder / "inference.onnx", target, photos, "minmax", engine="openvino")
 
 
 def serve_theirs(folder: Path, batches: "list[int]") -> "dict[int, Any]":
@@ -102,15 +116,17 @@ def serve_theirs(folder: Path, batches: "list[int]") -> "dict[int, Any]":
     return {batch: runner(batch) for batch in batches}
 
 
-def serve_ours(folder: Path, batches: "list[int]", engine: str) -> "dict[int, Any]":
+def serve_ours(folder: Path, batches: "list[int]", engine: str, precision: str) -> "dict[int, Any]":
     """A predictor for each batch size."""
     from ppcls.inference import Predictor
 
     threads = int(os.environ["OMP_NUM_THREADS"])
     found = {}
     for batch in batches:
-        predictor = Predictor(folder, engine=engine, batch_size=batch, threads=threads)
-        print(f"{folder.name}, batch {batch}: {predictor.engine.name}", file=sys.stderr)
+        predictor = Predictor(
+            folder, engine=engine, batch_size=batch, threads=threads, precision=precision
+        )
+        print(f"{folder.name} {precision}, {batch}: {predictor.engine.name}", file=sys.stderr)
         found[batch] = predictor.predict
     return found
 
@@ -123,7 +139,7 @@ def work(arguments: argparse.Namespace) -> None:
     if arguments.worker == "paddleclas":
         runners = serve_theirs(arguments.folder, arguments.batch)
     else:
-        runners = serve_ours(arguments.folder, arguments.batch, arguments.engine)
+        runners = serve_ours(arguments.folder, arguments.batch, arguments.engine, arguments.worker)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -142,6 +158,7 @@ class Worker:
         environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
         if kind == "paddleclas":
             environment["FLAGS_enable_pir_api"] = "0"
+            environment["OMP_NUM_THREADS"] = str(arguments.their_threads or arguments.threads)
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -170,6 +187,15 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=32, help="photos (32)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--their_threads", type=int, help="of paddleclas (as ours; its own default is 10)"
+    )
+    parser.add_argument(
+        "--precisions", nargs="+", choices=("fp32", "int8"), default=["fp32"], help="ours (fp32)"
+    )
+    parser.add_argument(
+        "--export_batch", type=int, help="ours exported with this --batch (any batch size)"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--exports", type=Path, help="keep the exports here, use those there are")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -190,23 +216,32 @@ def main() -> int:
         for name in dict.fromkeys([THEIRS, *arguments.models]):
             if not (exports / name).exists():
                 print(f"preparing {name}", file=sys.stderr, flush=True)
-                export_ours(name, exports / name, sorted(photos.iterdir()))
-        for name in arguments.models:
-            workers[name] = Worker("ours", exports / name, photos, arguments)
-            stack.callback(workers[name].close)
+                export_ours(name, exports / name, sorted(photos.iterdir()), arguments.export_batch)
+            if "int8" in arguments.precisions and name in arguments.models:
+                quantize_ours(exports / name, sorted(photos.iterdir()))
+        for name, precision in itertools.product(arguments.models, arguments.precisions):
+            worker = Worker(precision, exports / name, photos, arguments)
+            workers[f"{name} {precision}"] = worker
+            stack.callback(worker.close)
         theirs = f"paddleclas {THEIRS}"
         workers[theirs] = Worker("paddleclas", exports / THEIRS, photos, arguments)
         stack.callback(workers[theirs].close)
         best, classes = take_turns(workers, arguments)
-    print(f"from file to label, ms per image, {arguments.count} photos, {arguments.threads} thread")
-    print(f"{'':24}{'batch':>6}{'processor':>11}{'wall':>8}{'times faster':>14}")
+    print(f"from file to label, {arguments.count} photos, {arguments.threads} threads")
+    print(f"{'':24}{'':6}{'ms per image':>18}{'times faster':>16}")
+    print(f"{'':24}{'batch':>6}{'wall':>9}{'processor':>9}{'wall':>8}{'processor':>10}".rstrip())
     for batch in arguments.batch:
         for name in workers:
-            wall, cpu = best[name, batch]
-            faster = f"{best[theirs, batch][1] / cpu:.2f}" if name != theirs else ""
-            print(f"{name:24}{batch:6}{1000 * cpu:11.1f}{1000 * wall:8.1f}{faster:>14}")
-    if THEIRS in workers and classes[THEIRS] != classes[theirs]:
-        print(f"the classes differ: {classes[THEIRS]} {classes[theirs]}")
+            times = best[name, batch]
+            row = "".join(f"{1000 * seconds:9.1f}" for seconds in times)
+            if name != theirs:
+                row += "".join(
+                    f"{other / ours:8.2f}" for other, ours in zip(best[theirs, batch], times)
+                )
+            print(f"{name:24}{batch:6}{row}")
+    same = f"{THEIRS} fp32"
+    if same in workers and classes[same] != classes[theirs]:
+        print(f"the classes differ: {classes[same]} {classes[theirs]}")
         return 1
     return 0
 
