@@ -178,8 +178,8 @@ def _check_drop(
     if not drop <= max_drop:
         raise ExportError(
             f"int8 is not accurate enough: {name} is {int8[name]:.4f}, {drop:.4f} less than in "
-            f"fp32, more than {max_drop}; nothing was written. Try another --calibration, "
-            "more --images, or accept it with --max_drop"
+            f"fp32, more than {max_drop}; nothing was written. Try another --calibration or "
+            "--engine, more --images, or accept it with --max_drop"
         )
 
 

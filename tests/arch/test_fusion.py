@@ -57,12 +57,15 @@ def test_blocks_of_transxnet_are_replaced():
 
 def test_mixture_of_two_is_a_mixture():
     paddle.seed(1)
-    to_scores, candidates = nn.Conv2D(4, 6, 1), paddle.randn([2, 3, 5])
+    to_scores = nn.Conv2D(4, 6, 1)
+    candidates = paddle.randn([2, 3, 4]), paddle.randn([2, 3, 1])
     hidden = paddle.randn([2, 4, 5, 1])
     with paddle.no_grad():
-        expected = Mixture(to_scores, candidates)(hidden).numpy()
-        mixed = MixtureOfTwo(to_scores, candidates)(hidden).numpy()
-    np.testing.assert_allclose(mixed, expected, rtol=0, atol=1e-6)
+        expected = Mixture(to_scores, candidates)(hidden)
+        mixed = MixtureOfTwo(to_scores, candidates)(hidden)
+    assert [tuple(part.shape) for part in mixed] == [(2, 3, 4), (2, 3, 1)]
+    for found, exact in zip(mixed, expected):
+        np.testing.assert_allclose(found.numpy(), exact.numpy(), rtol=0, atol=1e-6)
 
 
 def test_affine_layer():

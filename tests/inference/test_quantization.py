@@ -6,17 +6,23 @@ import shutil
 
 import numpy as np
 import onnx
+import paddle
 import pytest
 
+from ppcls.arch import build_model
 from ppcls.commands import main
 from ppcls.config import load_config
 from ppcls.engine import quantization
 from ppcls.engine.evaluation import evaluate
+from ppcls.engine.exporter import export_model
+from ppcls.engine.onnx_quantizer import quantize_onnx
 from ppcls.engine.quantization import calibration_images, quantize
 from ppcls.errors import ConfigError, ExportError
 from ppcls.inference import Predictor
+from ppcls.inference.engines import create_engine
 from ppcls.inference.model_dir import Description
-from tests.inference.small_model import ENGINES
+from tests.arch.test_contract import TINY
+from tests.inference.small_model import ENGINES, new_description
 
 needs_ml_dtypes = pytest.mark.skipif(
     importlib.util.find_spec("ml_dtypes") is None,
@@ -140,6 +146,27 @@ def test_calibration_images_are_prepared_as_exported(exported, config_path, phot
     names = sorted(photos.iterdir())
     for image, number in zip(images, (0, 3, 6)):
         np.testing.assert_array_equal(image[0], predictor.preprocess(names[number]))
+
+
+@needs_ml_dtypes
+@pytest.mark.parametrize("family", ["TransXNet", "VOLO"])
+def test_other_families_in_openvino(family, tmp_path):
+    """For one image per run, which keeps computed kernels as convolutions."""
+    pytest.importorskip("openvino")
+    arch, (size, *_) = TINY[family]
+    paddle.seed(2)
+    model = build_model({**arch, "class_num": 10})
+    description = new_description(image_shape=[3, *size], batch_size=1)
+    export_model(model, tmp_path / "inference", description, formats=("pir", "onnx"))
+    source, target = (tmp_path / "inference" / f"inference{kind}.onnx" for kind in ("", "_int8"))
+    rng = np.random.default_rng(0)
+    samples = [rng.standard_normal((1, 3, *size)).astype(np.float32) for _ in range(4)]
+    quantize_onnx(source, target, samples, "minmax", "openvino")
+    exact, rough = (
+        create_engine(source.parent, "openvino", precision=precision).run(np.concatenate(samples))
+        for precision in ("fp32", "int8")
+    )
+    assert 0 < np.abs(rough - exact).max() < 0.2 * np.abs(exact).max()
 
 
 def test_faults_are_sentences(folder, config_path, training_config):

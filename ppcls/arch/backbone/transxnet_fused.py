@@ -102,49 +102,62 @@ class FusedIDConv(nn.Layer):
         super().__init__()
         self.kernel_size = conv.kernel_size
         self.hidden, output = conv.proj
-        candidates = paddle.concat(
-            [paddle.flatten(conv.weight, 2), paddle.unsqueeze(conv.bias, 2)], axis=2
-        )  # groups, C, K * K + 1
+        # groups, C, K * K and 1
+        candidates = paddle.flatten(conv.weight, 2), paddle.unsqueeze(conv.bias, 2)
         mixture = MixtureOfTwo if conv.num_groups == 2 else Mixture
         self.mixture = mixture(output, candidates)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         C, K = x.shape[1], self.kernel_size
-        mixed = self.mixture(gelu(self.hidden(_cells_and_mean(x, K))))
-        kernels, bias = paddle.split(mixed, [K * K, 1], axis=2)
+        kernels, bias = self.mixture(gelu(self.hidden(_cells_and_mean(x, K))))
         kernels = paddle.reshape(kernels, [-1, C, K, K])
         return dynamic_depthwise_conv2d(x, kernels, paddle.reshape(bias, [-1, C]))
 
 
 class Mixture(nn.Layer):
-    """The mean of candidates (G, C, N), weighted with the softmax of their scores.
+    """Means of candidate kernels and biases, weighted with the softmax of their scores.
 
-    Shape: what the scores are computed from (B, C', N, 1) -> (B, C, N).
+    The scores are split, not the means: OpenVINO compiles no int8 program in which the weights of a
+    convolution come out of a split.
+
+    Args:
+        to_scores: C' -> G * C.
+        candidates: kernels (G, C, N) and biases (G, C, 1).
+
+    Shape: what the scores are computed from (B, C', N + 1, 1) -> (B, C, N), (B, C, 1).
     """
 
-    def __init__(self, to_scores: nn.Conv2D, candidates: paddle.Tensor):
+    def __init__(self, to_scores: nn.Conv2D, candidates: "tuple[paddle.Tensor, ...]"):
         super().__init__()
         self.to_scores = to_scores
-        self.candidates = _parameter(self, candidates)
+        self.kernels, self.biases = (_parameter(self, values) for values in candidates)
 
-    def forward(self, hidden: paddle.Tensor) -> paddle.Tensor:
-        scores = paddle.reshape(self.to_scores(hidden), [-1, *self.candidates.shape])
-        return paddle.sum(F.softmax(scores, axis=1) * self.candidates, axis=1)
+    def forward(self, hidden: paddle.Tensor) -> "tuple[paddle.Tensor, ...]":
+        G, C, N = self.kernels.shape
+        scores = paddle.reshape(self.to_scores(hidden), [-1, G, C, N + 1])
+        weights = paddle.split(F.softmax(scores, axis=1), [N, 1], axis=3)
+        candidates = self.kernels, self.biases
+        return tuple(paddle.sum(w * values, axis=1) for w, values in zip(weights, candidates))
 
 
 class MixtureOfTwo(nn.Layer):
     """`Mixture` of two candidates: b + sigmoid(score of a - score of b) (a - b)."""
 
-    def __init__(self, to_scores: nn.Conv2D, candidates: paddle.Tensor):
+    def __init__(self, to_scores: nn.Conv2D, candidates: "tuple[paddle.Tensor, ...]"):
         super().__init__()
         (a, b), (a_bias, b_bias) = (np.split(part, 2) for part in pointwise_map(to_scores))
         self.to_score = pointwise_layer(a - b, a_bias - b_bias, to_scores.weight.dtype)
-        self.second = _parameter(self, candidates[1])
-        self.difference = _parameter(self, candidates[0] - candidates[1])
+        kernels, biases = candidates
+        self.kernel, self.bias = (_parameter(self, values[1]) for values in candidates)
+        self.kernel_difference = _parameter(self, kernels[0] - kernels[1])
+        self.bias_difference = _parameter(self, biases[0] - biases[1])
 
-    def forward(self, hidden: paddle.Tensor) -> paddle.Tensor:
-        score = paddle.reshape(sigmoid(self.to_score(hidden)), [-1, *self.second.shape])
-        return self.second + score * self.difference
+    def forward(self, hidden: paddle.Tensor) -> "tuple[paddle.Tensor, ...]":
+        C, N = self.kernel.shape
+        score = paddle.reshape(sigmoid(self.to_score(hidden)), [-1, C, N + 1])
+        for_kernel, for_bias = paddle.split(score, [N, 1], axis=2)
+        kernels = self.kernel + for_kernel * self.kernel_difference
+        return kernels, self.bias + for_bias * self.bias_difference
 
 
 class FusedOSRA(nn.Layer):
