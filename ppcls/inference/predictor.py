@@ -11,8 +11,8 @@ from ppcls.data.transform import build_transforms
 from ppcls.errors import ConfigError, DataError
 from ppcls.inference.engines import create_engine
 from ppcls.inference.image_source import Image, NamedImage, expand, read_image
+from ppcls.inference.map_ahead import map_ahead
 from ppcls.inference.model_dir import Description
-from ppcls.inference.one_ahead import one_ahead
 from ppcls.inference.postprocess import ACTIVATIONS, topk_spec
 from ppcls.registry import POSTPROCESSES
 
@@ -37,6 +37,7 @@ class PredictionPipeline:
         label_names: names of classes, unless the postprocess names a file of its own.
         batch_size: images per call of `run`.
         allow_urls: download images that are named by URL.
+        threads: images that are read and prepared at a time.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class PredictionPipeline:
         batch_size: int = 1,
         activation: str = "softmax",
         allow_urls: bool = False,
+        threads: int = 1,
     ):
         self.run = run
         self.transforms = build_transforms(transform_ops)
@@ -57,6 +59,7 @@ class PredictionPipeline:
             self.postprocess.set_label_names(label_names)
         self.activate = ACTIVATIONS[activation] if output == "logits" else None
         self.batch_size = batch_size
+        self.threads = threads
         self.allow_urls = allow_urls
 
     def predict(self, source: "Union[Image, Iterable[Image]]") -> "list[dict[str, Any]]":
@@ -75,8 +78,9 @@ class PredictionPipeline:
         that two are held in memory. An iterator is asked for a batch only when the results of the
         last one have been taken: its images may come from a camera.
         """
-        prepared = map(self._prepare, self._batches(expand(source)))
-        for batch in prepared if isinstance(source, Iterator) else one_ahead(prepared):
+        ahead = 0 if isinstance(source, Iterator) else self.batch_size
+        prepared = map_ahead(self._prepare, expand(source), ahead, self.threads)
+        while batch := list(itertools.islice(prepared, self.batch_size)):
             yield from self._finish(batch)
 
     def preprocess(self, image: Image) -> np.ndarray:
@@ -89,18 +93,11 @@ class PredictionPipeline:
         pixels = self.transforms(read_image(image, self.allow_urls))
         return np.asarray(pixels, dtype=np.float32)
 
-    def _batches(self, images: "Iterator[NamedImage]") -> "Iterator[list[NamedImage]]":
-        while batch := list(itertools.islice(images, self.batch_size)):
-            yield batch
-
-    def _prepare(self, batch: "list[NamedImage]") -> "list[_Prepared]":
-        prepared = []
-        for name, image in batch:
-            try:
-                prepared.append(_Prepared(name, self.preprocess(image)))
-            except DataError as error:
-                prepared.append(_Prepared(name, error=str(error)))
-        return prepared
+    def _prepare(self, image: NamedImage) -> _Prepared:
+        try:
+            return _Prepared(image.name, self.preprocess(image.image))
+        except DataError as error:
+            return _Prepared(image.name, error=str(error))
 
     def _finish(self, batch: "list[_Prepared]") -> "Iterator[dict[str, Any]]":
         inputs = [image.pixels for image in batch if image.pixels is not None]
@@ -126,7 +123,7 @@ class Predictor(PredictionPipeline):
         engine: "paddle", "onnxruntime", "openvino" or "auto" (see `ppcls.inference.engines`).
         batch_size: images per run of the engine.
         device: "cpu" or "gpu".
-        threads: CPU threads of one run.
+        threads: CPU threads of one run, and as many that prepare the next images.
         topk: classes per prediction; None keeps the exported setting.
         use_onednn: for Paddle Inference on CPUs.
         precision: "fp32"; "bf16", "fp16" or "int8" where the engine has it.
@@ -171,6 +168,7 @@ class Predictor(PredictionPipeline):
             batch_size,
             description.activation,
             allow_urls,
+            threads,
         )
 
     def _run_topk(self, images: np.ndarray) -> np.ndarray:
