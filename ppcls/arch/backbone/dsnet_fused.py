@@ -8,7 +8,9 @@ What is rewritten, all of it exact:
 - a 1x1 convolution and a resize of the map commute, so the global stream's share of `conv1` and
   `conv2` is computed on the coarse grid;
 - the linear maps behind both alignments are multiplied into `conv2`;
-- the scale of attention logits and the affine part of layer norms go into the projections.
+- the scale of attention logits and the affine part of layer norms go into the projections;
+- attention of pixels to tokens is computed keys by queries: no transposition, and a softmax along
+  the longer axis of all, that of the queries, is vectorised better.
 """
 
 import numpy as np
@@ -111,8 +113,8 @@ class FusedDualStreamBlock(nn.Layer):
         H, W = x.shape[2:]
         q_l, k_l, v_l = self._split_map(self.cross_up_conv(local))
         q_g, k_g, v_g = self._split_tokens(self.cross_up_sa(self.norm_sa2(tokens)))
-        weights = F.softmax(matmul(q_l, k_g, transpose_x=True, transpose_y=True), axis=-1)
-        h_l = matmul(v_g, weights, transpose_x=True, transpose_y=True)
+        weights = F.softmax(matmul(k_g, q_l), axis=2)  # keys by queries
+        h_l = matmul(v_g, weights, transpose_x=True)
         weights = F.softmax(matmul(q_g, k_l), axis=-1)
         h_g = self._join_tokens(matmul(weights, v_l, transpose_y=True))
 
@@ -178,8 +180,8 @@ class FusedSingleHeadBlock(FusedDualStreamBlock):
         query, pixels = paddle.flatten(self.query(local), 2), paddle.flatten(local, 2)
         tokens_2 = self.cross_up_sa(self.norm_sa2(tokens))
         key, query_g, value = paddle.split(tokens_2, self.sections, axis=2)
-        weights = F.softmax(matmul(query, key, transpose_x=True, transpose_y=True), axis=-1)
-        h_l = matmul(value, weights, transpose_x=True, transpose_y=True)  # B, C, H * W
+        weights = F.softmax(matmul(key, query), axis=1)  # keys by queries
+        h_l = matmul(value, weights, transpose_x=True)  # B, C, H * W
         weights = F.softmax(matmul(query_g, pixels), axis=-1)
         h_g = matmul(weights, pixels, transpose_y=True)  # B, N, C_l
 

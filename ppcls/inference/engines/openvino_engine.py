@@ -7,6 +7,7 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from ppcls.errors import ConfigError
+from ppcls.inference.engines.openvino_graph import normalise_maps
 from ppcls.inference.engines.pool import Pool
 from ppcls.inference.model_dir import find_onnx
 from ppcls.utils.processor import cpu_count
@@ -102,6 +103,7 @@ class OpenVinoEngine:
     def _compile(self, model: Any, size: Optional[int]) -> Pool:
         if size is not None:
             model.reshape([size, *list(model.input(0).partial_shape)[1:]])
+        normalise_maps(model)
         compiled = self._core.compile_model(model, "CPU", self._settings)
         # A request holds its input and output: one call at a time.
         return Pool(compiled.create_infer_request, size=self._streams)
