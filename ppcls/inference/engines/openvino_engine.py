@@ -73,7 +73,8 @@ class OpenVinoEngine:
         }
         if precision == "int8":
             # With the code that it generates for attention OpenVINO 2026.4 ends the process while
-            # it compiles some int8 files. Without it DSNet_tiny takes 1-3 % longer.
+            # it compiles some int8 files. Without it DSNet_tiny takes 1-3 % longer, TransXNet_T
+            # with a free batch 10 %.
             self._settings["SNIPPETS_MODE"] = "DISABLE"
         self._path = str(path)
         model = core.read_model(self._path)
