@@ -74,14 +74,13 @@ def export_ours(name: str, folder: Path, paths: "list[Path]", batch: Optional[in
     paddle.save(model.state_dict(), str(folder.with_suffix(".pdparams")))
 
 
-def quantize_ours(folder: Path, paths: "list[Path]") -> None:
-    """Adds an int8 file to the folder of a model."""
+def quantize_ours(folder: Path, target: Path, paths: "list[Path]") -> None:
+    """Writes the int8 file of the model in a folder."""
     from ppcls.data.transform import build_transforms
     from ppcls.engine.onnx_quantizer import quantize_onnx
 
     transforms = build_transforms(TRANSFORMS)
     photos = [transforms(path.read_bytes())[None] for path in paths[:CALIBRATED_ON]]
-    target = folder / "inference_int8.onnx"
     quantize_onnx(folder / "inference.onnx", target, photos, "minmax", engine="openvino")
 
 
@@ -217,8 +216,9 @@ def main() -> int:
             if not (exports / name).exists():
                 print(f"preparing {name}", file=sys.stderr, flush=True)
                 export_ours(name, exports / name, sorted(photos.iterdir()), arguments.export_batch)
-            if "int8" in arguments.precisions and name in arguments.models:
-                quantize_ours(exports / name, sorted(photos.iterdir()))
+            int8 = exports / name / "inference_int8.onnx"
+            if "int8" in arguments.precisions and name in arguments.models and not int8.exists():
+                quantize_ours(exports / name, int8, sorted(photos.iterdir()))
         for name, precision in itertools.product(arguments.models, arguments.precisions):
             worker = Worker(precision, exports / name, photos, arguments)
             workers[f"{name} {precision}"] = worker
@@ -228,15 +228,15 @@ def main() -> int:
         stack.callback(workers[theirs].close)
         best, classes = take_turns(workers, arguments)
     print(f"from file to label, {arguments.count} photos, {arguments.threads} threads")
-    print(f"{'':24}{'':6}{'ms per image':>18}{'times faster':>16}")
-    print(f"{'':24}{'batch':>6}{'wall':>9}{'processor':>9}{'wall':>8}{'processor':>10}".rstrip())
+    print(f"{'':30}{'ms per image':>22}{'times faster':>22}")
+    print(f"{'':24}{'batch':>6}" + f"{'wall':>11}{'processor':>11}" * 2)
     for batch in arguments.batch:
         for name in workers:
             times = best[name, batch]
-            row = "".join(f"{1000 * seconds:9.1f}" for seconds in times)
+            row = "".join(f"{1000 * seconds:11.1f}" for seconds in times)
             if name != theirs:
                 row += "".join(
-                    f"{other / ours:8.2f}" for other, ours in zip(best[theirs, batch], times)
+                    f"{other / ours:11.2f}" for other, ours in zip(best[theirs, batch], times)
                 )
             print(f"{name:24}{batch:6}{row}")
     same = f"{THEIRS} fp32"
