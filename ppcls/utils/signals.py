@@ -3,11 +3,8 @@
 import os
 import signal
 import threading
-import time
 from types import FrameType, TracebackType
 from typing import Optional
-
-_SECONDS_OF_ONE_REQUEST = 3.0
 
 
 class Interrupted(Exception):
@@ -22,10 +19,10 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """Context in which the first SIGINT or SIGTERM sets `signum`; a second one ends the process.
+    """Context in which the first SIGINT or SIGTERM sets `signum`; a later SIGINT ends the process.
 
-    SIGTERM soon after SIGTERM is no second one: Paddle's launcher sends it three times within half
-    a second.
+    SIGTERM after that is the same wish again: Paddle's launcher sends it three times within half a
+    second, and how far apart they seem here depends on the operator that runs meanwhile.
 
     Python lets only the main thread handle signals; in any other the context changes nothing.
     """
@@ -34,7 +31,6 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum: Optional[int] = None
-        self._came_at = 0.0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -53,10 +49,9 @@ class StopRequest:
         self._restore()
 
     def _handle(self, signum: int, frame: Optional[FrameType]) -> None:
-        now = time.monotonic()
         if self.signum is None:
-            self.signum, self._came_at = signum, now
-        elif signum == signal.SIGINT or now - self._came_at > _SECONDS_OF_ONE_REQUEST:
+            self.signum = signum
+        elif signum == signal.SIGINT:
             self._restore()
             os.kill(os.getpid(), signum)
 
