@@ -3,6 +3,8 @@
 import json
 import logging
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,6 @@ import pytest
 from ppcls.engine.exporter import write_program
 from ppcls.errors import ConfigError
 from ppcls.inference.engines import choice, create_engine
-from ppcls.inference.engines.openvino_engine import OpenVinoEngine
 from ppcls.inference.engines.pool import Pool
 from tests.inference.small_model import ENGINES, random_batch
 
@@ -200,11 +201,11 @@ def test_precision_that_is_not_there(exported, engine, precision, message):
 
 
 def test_openvino_computes_in_float32_unless_told(exported):
-    openvino = pytest.importorskip("openvino")
+    core = pytest.importorskip("ppcls.inference.engines.openvino_engine").CORE
     batch = random_batch(8)
     exact = create_engine(exported, "onnxruntime").run(batch)
     assert np.abs(create_engine(exported, "openvino").run(batch) - exact).max() <= 1e-5
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         rough = create_engine(exported, "openvino", precision="bf16").run(batch)
         assert 1e-5 < np.abs(rough - exact).max() < 0.1
     else:
@@ -214,16 +215,37 @@ def test_openvino_computes_in_float32_unless_told(exported):
 
 def test_openvino_has_a_stream_for_each_call_that_the_cores_can_run(exported, monkeypatch):
     """With a single one, calls of several threads wait for each other."""
-    pytest.importorskip("openvino")
-    monkeypatch.setattr("ppcls.inference.engines.openvino_engine.cpu_count", lambda: 2)
+    module = pytest.importorskip("ppcls.inference.engines.openvino_engine")
+    monkeypatch.setattr(module, "cpu_count", lambda: 2)
     for threads, streams in ((1, 2), (2, 1), (3, 1)):
-        engine = OpenVinoEngine(exported, threads=threads)
+        engine = module.OpenVinoEngine(exported, threads=threads)
         with engine._requests(1).lend() as request:
             program = request.get_compiled_model()
         assert program.get_property("NUM_STREAMS") == streams
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_signals_are_handled_after_engines_are_gone(exported, engine):
+    """OpenVINO's plugin left a stack for signals that was unmapped: the next one was fatal."""
+    code = """
+import gc, signal, sys
+from ppcls.inference.engines import create_engine
+
+first, second = (create_engine(sys.argv[1], sys.argv[2]) for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGTERM)
+"""
+    command = [sys.executable, "-c", code, str(exported), engine]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip().splitlines()[-1:]) == (0, ["handled"]), done.stderr
+
+
 def test_openvino_is_for_cpus(exported):
+    pytest.importorskip("openvino")
     with pytest.raises(ConfigError, match="'openvino' runs on the device 'cpu'"):
         create_engine(exported, "openvino", device="gpu")
 

@@ -92,8 +92,12 @@ def _create(
 
         return OnnxRuntimeEngine(folder, device, threads, precision)
     if engine == "openvino":
-        from ppcls.inference.engines.openvino_engine import OpenVinoEngine
-
+        try:
+            from ppcls.inference.engines.openvino_engine import OpenVinoEngine
+        except ImportError as error:
+            raise ConfigError(
+                "the engine 'openvino' needs OpenVINO: pip install \"logoclas[openvino]\""
+            ) from error
         return OpenVinoEngine(folder, device, threads, precision)
     raise ConfigError(
         f"unknown engine '{engine}'{did_you_mean(engine, ENGINES)}; "

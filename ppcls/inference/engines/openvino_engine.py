@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import numpy as np
+import openvino
 
 from ppcls.errors import ConfigError
 from ppcls.inference.engines.openvino_graph import normalise_maps
@@ -14,6 +15,10 @@ from ppcls.utils.processor import cpu_count
 
 # Left to itself OpenVINO computes in bfloat16 wherever the processor can.
 _COMPUTED_IN = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+# The only one of the process, which stays. The CPU plugin of a Core sets the stack on which signals
+# are handled; when it goes it brings back the one before, which the Core of then may have unmapped,
+# and the next signal ends the process (2026.4). Stopping a server, say.
+CORE = openvino.Core()
 # Each stream keeps memory of its own for what layers compute (28 MiB of DSNet_tiny at 224).
 _MOST_STREAMS = 16
 
@@ -29,7 +34,7 @@ class OpenVinoEngine:
             "int8" runs the quantised file.
 
     Raises:
-        ConfigError: the file, the package or the precision is not available here.
+        ConfigError: the file or the precision is not available here.
     """
 
     name = "openvino"
@@ -49,14 +54,7 @@ class OpenVinoEngine:
                 f"{', '.join(_COMPUTED_IN)}"
             )
         path = find_onnx(folder, precision)
-        try:
-            import openvino
-        except ImportError as error:
-            raise ConfigError(
-                "the engine 'openvino' needs OpenVINO: pip install \"logoclas[openvino]\""
-            ) from error
-        self._core = core = openvino.Core()
-        if precision == "bf16" and "BF16" not in core.get_property(
+        if precision == "bf16" and "BF16" not in CORE.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
             raise ConfigError("this processor cannot compute in bfloat16; use the precision 'fp32'")
@@ -77,7 +75,7 @@ class OpenVinoEngine:
             # with a free batch 10 %.
             self._settings["SNIPPETS_MODE"] = "DISABLE"
         self._path = str(path)
-        model = core.read_model(self._path)
+        model = CORE.read_model(self._path)
         self._is_free = model.input(0).partial_shape[0].is_dynamic
         self._lock = threading.Lock()
         # By batch size; None: any.
@@ -101,13 +99,13 @@ class OpenVinoEngine:
         size = 1 if count == 1 and self._is_free else None
         with self._lock:
             if size not in self._pools:
-                self._pools[size] = self._compile(self._core.read_model(self._path), size)
+                self._pools[size] = self._compile(CORE.read_model(self._path), size)
         return self._pools[size]
 
     def _compile(self, model: Any, size: Optional[int]) -> Pool:
         if size is not None:
             model.reshape([size, *list(model.input(0).partial_shape)[1:]])
         normalise_maps(model)
-        compiled = self._core.compile_model(model, "CPU", self._settings)
+        compiled = CORE.compile_model(model, "CPU", self._settings)
         # A request holds its input and output: one call at a time.
         return Pool(compiled.create_infer_request, size=self._streams)
