@@ -8,7 +8,7 @@ import numpy as np
 import openvino
 
 from ppcls.errors import ConfigError
-from ppcls.inference.engines.openvino_graph import normalise_maps
+from ppcls.inference.engines.openvino_graph import convolve_maps, normalise_maps
 from ppcls.inference.engines.pool import Pool
 from ppcls.inference.model_dir import find_onnx
 from ppcls.utils.processor import cpu_count
@@ -106,6 +106,7 @@ class OpenVinoEngine:
         if size is not None:
             model.reshape([size, *list(model.input(0).partial_shape)[1:]])
         normalise_maps(model)
+        convolve_maps(model)
         compiled = CORE.compile_model(model, "CPU", self._settings)
         # A request holds its input and output: one call at a time.
         return Pool(compiled.create_infer_request, size=self._streams)

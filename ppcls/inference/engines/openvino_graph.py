@@ -1,8 +1,13 @@
 """What is rewritten in OpenVINO programs whose shapes are all known."""
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
+
+try:
+    from openvino import opset6 as ops
+except ImportError:  # Before 2025.
+    from openvino.runtime import opset6 as ops
 
 
 def normalise_maps(model: Any) -> int:
@@ -15,10 +20,6 @@ def normalise_maps(model: Any) -> int:
     Returns:
         how many there were.
     """
-    try:
-        from openvino import opset6 as ops
-    except ImportError:  # Before 2025.
-        from openvino.runtime import opset6 as ops
     count = 0
     for norm in model.get_ordered_ops():
         if norm.get_type_name() != "MVN" or not norm.output(0).partial_shape.is_static:
@@ -38,3 +39,76 @@ def normalise_maps(model: Any) -> int:
         norm.output(0).replace(back.output(0))
         count += 1
     return count
+
+
+def convolve_maps(model: Any) -> int:
+    """Dynamic depth-wise convolutions, in place: as convolutions instead of band products.
+
+    A file for any batch has them as products of rows, K side by side, with band matrices, since the
+    number of groups would not be known (`ppcls.arch.layers.dynamic_conv`). Where the batch is
+    known, the convolution has a group for every sample and channel.
+
+    Returns:
+        how many there were.
+    """
+    count = 0
+    for product in model.get_ordered_ops():
+        if product.get_type_name() != "MatMul" or not product.output(0).partial_shape.is_static:
+            continue
+        maps_and_kernels = _of_band_product(product)
+        if maps_and_kernels is None:
+            continue
+        maps, kernels = maps_and_kernels
+        B, C, H, W = maps.shape
+        K = kernels.shape[-1]
+        groups = ops.reshape(maps, np.array([1, B * C, H, W]), False)
+        weight = ops.reshape(kernels, np.array([B * C, 1, 1, K, K]), False)
+        padding = [K // 2] * 2
+        y = ops.group_convolution(groups, weight, [1, 1], padding, padding, [1, 1])
+        back = ops.reshape(y, np.array([B * C, H, W]), False)
+        product.output(0).replace(back.output(0))
+        count += 1
+    return count
+
+
+def _of_band_product(product: Any) -> "Optional[tuple[Any, Any]]":
+    """The maps (B, C, H, W) and the kernels (B * C * K, K), if it is such a product."""
+    side_by_side = _follow(product.input_value(0), "Reshape", "Concat")
+    bands = _follow(product.input_value(1), "Reshape", "MatMul")
+    if side_by_side is None or bands is None:
+        return None
+    K, W = side_by_side.get_input_size(), product.output(0).shape[-1]
+    selector = _constant(bands.input_value(1))
+    if selector is None or selector.shape != (K, W * W):
+        return None
+    shifts = selector.reshape(K, W, W)
+    if not all(np.array_equal(shifts[k], np.eye(W, k=K // 2 - k)) for k in range(K)):
+        return None
+    rows = [_follow(side_by_side.input_value(k), "Slice") for k in range(K)]
+    if any(row is None or _constant(row.input_value(1)) != k for k, row in enumerate(rows)):
+        return None
+    volume = _follow(rows[0].input_value(0), "Squeeze", "Pad", "Unsqueeze")
+    return volume and (volume.input_value(0), bands.input_value(0))
+
+
+def _follow(value: Any, *kinds: str) -> Optional[Any]:
+    """The last of these kinds of nodes upwards from a value, along first inputs."""
+    for kind in kinds:
+        node = _producer(value)
+        if node.get_type_name() != kind:
+            return None
+        value = node.input_value(0)
+    return node
+
+
+def _constant(value: Any) -> Optional[np.ndarray]:
+    node = _producer(value)
+    return node.data if node.get_type_name() == "Constant" else None
+
+
+def _producer(value: Any) -> Any:
+    """Above what a file that is not simplified has in between."""
+    node = value.get_node()
+    while node.get_type_name() in ("Identity", "Convert"):
+        node = node.input_value(0).get_node()
+    return node
