@@ -76,12 +76,12 @@ def quantize_onnx(
         weight_type=QuantType.QInt8,
         calibrate_method=methods[calibration],
         use_external_data_format=data_file(source).exists(),
-        nodes_to_exclude=_layers_in_float32(graph, with_depthwise=is_openvino),
+        nodes_to_exclude=_layers_in_float32(graph, source.parent, with_depthwise=is_openvino),
         extra_options={"OpTypesToExcludeOutputQuantization": _LAYERS if is_openvino else []},
     )
 
 
-def _layers_in_float32(graph: Any, with_depthwise: bool) -> "list[str]":
+def _layers_in_float32(graph: Any, folder: Path, with_depthwise: bool) -> "list[str]":
     """Products of activations (attention, computed kernels), which lose the most; by name."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     names = []
@@ -91,6 +91,15 @@ def _layers_in_float32(graph: Any, with_depthwise: bool) -> "list[str]":
         weight = weights.get(node.input[1])
         # (out, in / groups, kernel...): a depth-wise one has one input channel per group.
         is_depthwise = node.op_type == "Conv" and weight is not None and weight.dims[1] == 1
-        if weight is None or (is_depthwise and with_depthwise):
+        if weight is None or (is_depthwise and with_depthwise) or _selects(weight, folder):
             names.append(node.name)
     return names
+
+
+def _selects(weight: Any, folder: Path) -> bool:
+    """Whether a product with it only moves values, as the computed kernels of a convolution into
+    band matrices (`ppcls.arch.layers.dynamic_conv`)."""
+    from onnx import numpy_helper
+
+    values = numpy_helper.to_array(weight, base_dir=str(folder))
+    return bool(np.isin(values, (0, 1)).all())
