@@ -11,7 +11,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "ppcls" / "__init__.py").re
 EXTRAS = {
     # paddleclas pins packages that have no builds for newer Pythons.
     "paddleclas": ["paddleclas>=2.6,<3; python_version < '3.12'"],
-    "onnx": ["paddle2onnx>=2.0,<3", "onnx>=1.15,<2", "onnxruntime>=1.17,<2"],
+    "onnx": ["paddle2onnx>=2.0,<3", "onnx>=1.15,<2", "onnxslim>=0.1", "onnxruntime>=1.17,<2"],
     # What ONNX Runtime's quantisation needs besides.
     "int8": ["onnxruntime>=1.17,<2", "onnx>=1.15,<2", "ml_dtypes>=0.3,<0.6"],
     "openvino": ["openvino>=2024.0"],
