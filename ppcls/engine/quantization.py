@@ -1,7 +1,6 @@
 """Static quantisation to 8 bits after training, and what it costs and gains as measured here."""
 
 import importlib.metadata
-import importlib.util
 import json
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from ppcls.engine.evaluation import evaluate
 from ppcls.engine.onnx_quantizer import CALIBRATIONS, ENGINES, quantize_onnx
 from ppcls.errors import ConfigError, ExportError
 from ppcls.inference.engines import create_engine
+from ppcls.inference.engines.choice import versions_of
 from ppcls.inference.model_dir import (
     DESCRIPTION,
     ONNX_INT8,
@@ -83,7 +83,7 @@ def quantize(
     """
     _check(config, engine, calibration, images)
     if engine == "auto":
-        engine = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
+        engine = "openvino" if versions_of("openvino") else "onnxruntime"
     model_dir = Path(model_dir)
     source = find_onnx(model_dir)
     description = Description.read(model_dir)

@@ -112,10 +112,10 @@ def _candidates(folder: Union[str, Path], device: str, precision: str) -> "list[
         "onnxruntime": has_onnx and precision != "bf16",
         "openvino": has_onnx and device == "cpu" and precision != "fp16",
     }
-    return [name for name, has_files in names.items() if has_files and _versions(name)]
+    return [name for name, has_files in names.items() if has_files and versions_of(name)]
 
 
-def _versions(engine: str) -> "list[str]":
+def versions_of(engine: str) -> "list[str]":
     """Name and version of each installed package that brings the engine."""
     found = []
     for package in _PACKAGES[engine]:
@@ -132,7 +132,7 @@ def _cache_file(folder: Path, names: "list[str]", settings: "dict[str, Any]") ->
     files += [data for path in files if (data := data_file(path)).exists()]
     key = {
         "files": {path.name: sha256_of(path) for path in files},
-        "versions": {name: _versions(name) for name in names},
+        "versions": {name: versions_of(name) for name in names},
         "processor": describe_processor(),
         **settings,
     }
