@@ -15,9 +15,9 @@ from ppcls.utils.processor import cpu_count
 
 # Left to itself OpenVINO computes in bfloat16 wherever the processor can.
 _COMPUTED_IN = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-# The only one of the process, which stays. The CPU plugin of a Core sets the stack on which signals
-# are handled; when it goes it brings back the one before, which the Core of then may have unmapped,
-# and the next signal ends the process (2026.4). Stopping a server, say.
+# One for the process, for good. The CPU plugin of a Core sets the stack of signal handlers; when it
+# goes, it brings back the one before, even if that one's Core has unmapped it since: the next
+# signal, Ctrl-C say, is a segmentation fault then (2026.4).
 CORE = openvino.Core()
 # Each stream keeps memory of its own for what layers compute (28 MiB of DSNet_tiny at 224).
 _MOST_STREAMS = 16
