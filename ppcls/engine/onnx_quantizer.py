@@ -97,8 +97,10 @@ def _layers_in_float32(graph: Any, folder: Path, with_depthwise: bool) -> "list[
 
 
 def _selects(weight: Any, folder: Path) -> bool:
-    """Whether a product with it only moves values, as the computed kernels of a convolution into
-    band matrices (`ppcls.arch.layers.dynamic_conv`)."""
+    """Whether a product with it only moves values.
+
+    Like that of computed kernels, into band matrices (`ppcls.arch.layers.dynamic_conv`).
+    """
     from onnx import numpy_helper
 
     values = numpy_helper.to_array(weight, base_dir=str(folder))

@@ -60,7 +60,7 @@ def convolve_maps(model: Any) -> int:
             continue
         maps, kernels = maps_and_kernels
         B, C, H, W = maps.shape
-        K = kernels.shape[-1]
+        _, K = kernels.shape
         groups = ops.reshape(maps, np.array([1, B * C, H, W]), False)
         weight = ops.reshape(kernels, np.array([B * C, 1, 1, K, K]), False)
         padding = [K // 2] * 2
@@ -75,9 +75,9 @@ def _of_band_product(product: Any) -> "Optional[tuple[Any, Any]]":
     """The maps (B, C, H, W) and the kernels (B * C * K, K), if it is such a product."""
     side_by_side = _follow(product.input_value(0), "Reshape", "Concat")
     bands = _follow(product.input_value(1), "Reshape", "MatMul")
-    if side_by_side is None or bands is None:
+    if side_by_side is None or bands is None or len(product.output(0).shape) != 3:
         return None
-    K, W = side_by_side.get_input_size(), product.output(0).shape[-1]
+    K, (_, _, W) = side_by_side.get_input_size(), product.output(0).shape
     selector = _constant(bands.input_value(1))
     if selector is None or selector.shape != (K, W * W):
         return None
