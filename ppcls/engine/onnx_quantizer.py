@@ -1,5 +1,6 @@
 """An int8 ONNX file from one in float32: static, per channel, weighted layers only."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -24,7 +25,9 @@ def quantize_onnx(
     activation or the addition of a residual, so that one rounding less is faster and nearer to the
     model: DSNet_tiny 23 instead of 32 ms, logits off by 2.5 % of the largest instead of 18 %. And
     it gains little from depth-wise convolutions, which only memory limits, while rounding what goes
-    into them takes TransXNet_T from 2.8 % to 16 % off.
+    into them takes TransXNet_T from 2.8 % to 16 % off. A convolution without a bias it gives to one
+    reader as it should and to another before the scale is applied (2024.0 to 2026.4, without
+    generated code, see `ppcls.inference.engines.openvino_engine`): it stays in float32.
 
     Args:
         source: the file in float32, its weights being initializers.
@@ -76,32 +79,45 @@ def quantize_onnx(
         weight_type=QuantType.QInt8,
         calibrate_method=methods[calibration],
         use_external_data_format=data_file(source).exists(),
-        nodes_to_exclude=_layers_in_float32(graph, source.parent, with_depthwise=is_openvino),
+        nodes_to_exclude=_layers_in_float32(graph, source.parent, is_openvino),
         extra_options={"OpTypesToExcludeOutputQuantization": _LAYERS if is_openvino else []},
     )
 
 
-def _layers_in_float32(graph: Any, folder: Path, with_depthwise: bool) -> "list[str]":
-    """Products of activations (attention, computed kernels), which lose the most; by name."""
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    names = []
-    for node in graph.node:
-        if node.op_type not in _LAYERS:
-            continue
-        weight = weights.get(node.input[1])
-        # (out, in / groups, kernel...): a depth-wise one has one input channel per group.
-        is_depthwise = node.op_type == "Conv" and weight is not None and weight.dims[1] == 1
-        if weight is None or (is_depthwise and with_depthwise) or _selects(weight, folder):
-            names.append(node.name)
-    return names
+def _layers_in_float32(graph: Any, folder: Path, is_openvino: bool) -> "list[str]":
+    """The names of layers that are not rounded.
 
-
-def _selects(weight: Any, folder: Path) -> bool:
-    """Whether a product with it only moves values.
-
-    Like that of computed kernels, into band matrices (`ppcls.arch.layers.dynamic_conv`).
+    Products of activations (attention, computed kernels) lose the most; what OpenVINO does not
+    round well, `quantize_onnx` tells.
     """
     from onnx import numpy_helper
 
-    values = numpy_helper.to_array(weight, base_dir=str(folder))
-    return bool(np.isin(values, (0, 1)).all())
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    readers: defaultdict[str, list[str]] = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            readers[name].append(node.op_type)
+    for output in graph.output:
+        readers[output.name].append("output")
+
+    def holds_only(name: str, *values: float) -> bool:
+        tensor = numpy_helper.to_array(weights[name], base_dir=str(folder))
+        return bool(np.isin(tensor, values).all())
+
+    def is_in_float32(node: Any) -> bool:
+        weight, *bias = node.input[1:]
+        # A product with zeros and ones moves values, like those of computed kernels into band
+        # matrices (`ppcls.arch.layers.dynamic_conv`).
+        if weight not in weights or holds_only(weight, 0, 1):
+            return True
+        if not is_openvino or node.op_type != "Conv":
+            return False
+        # (out, in / groups, kernel...): a depth-wise one has one input channel per group.
+        if weights[weight].dims[1] == 1:
+            return True
+        if any(name in weights and not holds_only(name, 0) for name in bias):
+            return False
+        # GELU reads twice, and rightly.
+        return len(readers[node.output[0]]) > 1 and readers[node.output[0]] != ["Div", "Mul"]
+
+    return [node.name for node in graph.node if node.op_type in _LAYERS and is_in_float32(node)]

@@ -22,7 +22,7 @@ from ppcls.inference import Predictor
 from ppcls.inference.engines import create_engine
 from ppcls.inference.model_dir import Description
 from tests.arch.test_contract import TINY
-from tests.inference.small_model import ENGINES, new_description
+from tests.inference.small_model import ENGINES, new_description, random_batch
 
 needs_ml_dtypes = pytest.mark.skipif(
     importlib.util.find_spec("ml_dtypes") is None,
@@ -174,6 +174,41 @@ def test_other_families_in_openvino(family, batch_size, tmp_path):
     counts = [graph.convolve_maps(program) for program in programs]
     assert counts[0] == counts[1]
     assert (counts[0] > 0) == (family == "TransXNet" and batch_size is None)
+
+
+class _PreActivation(paddle.nn.Layer):
+    """A residual block behind a convolution without a bias, which two layers read."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = paddle.nn.Conv2D(3, 16, 4, stride=4)
+        self.entry = paddle.nn.Conv2D(16, 16, 1, bias_attr=False)
+        self.norm = paddle.nn.BatchNorm2D(16)
+        self.conv = paddle.nn.Conv2D(16, 16, 1, bias_attr=False)
+        self.head = paddle.nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = self.entry(self.stem(x))
+        x = x + self.conv(paddle.nn.functional.relu(self.norm(x)))
+        return self.head(paddle.tanh(x).mean(axis=[2, 3]))
+
+
+@needs_ml_dtypes
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_layer_with_two_readers(engine, tmp_path):
+    """OpenVINO gave one of them what had no scale yet."""
+    paddle.seed(1)
+    model = _PreActivation()
+    model.eval()
+    folder = tmp_path / "inference"
+    export_model(model, folder, new_description(output="logits"), formats=("pir", "onnx"))
+    samples = [random_batch(1, seed) for seed in range(4)]
+    source, target = folder / "inference.onnx", folder / "inference_int8.onnx"
+    quantize_onnx(source, target, samples, "minmax", engine)
+    batch = np.concatenate(samples)
+    exact = model(paddle.to_tensor(batch)).numpy()
+    rough = create_engine(folder, engine, precision="int8").run(batch)
+    assert 0 < np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
 
 
 def graph_of(path, size):
