@@ -156,13 +156,18 @@ def test_calibration_images_are_prepared_as_exported(exported, config_path, phot
 def test_other_families_in_openvino(family, batch_size, tmp_path):
     graph = pytest.importorskip("ppcls.inference.engines.openvino_graph")
     arch, (size, *_) = TINY[family]
+    if family == "TransXNet":  # For any number of images OpenVINO cannot compile it in int8.
+        arch, size = {**arch, "img_size": 96, "embed_dims": [32, 32, 48, 64]}, (96, 64)
     paddle.seed(2)
     model = build_model({**arch, "class_num": 10})
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # Nothing is left out for being 0 or 1.
+            parameter.set_value(parameter + 0.1 * paddle.randn(parameter.shape))
     description = new_description(image_shape=[3, *size], batch_size=batch_size)
     export_model(model, tmp_path / "inference", description, formats=("pir", "onnx"))
     source, target = (tmp_path / "inference" / f"inference{kind}.onnx" for kind in ("", "_int8"))
     rng = np.random.default_rng(0)
-    samples = [rng.standard_normal((1, 3, *size)).astype(np.float32) for _ in range(4)]
+    samples = [rng.standard_normal((1, 3, *size)).astype(np.float32) for _ in range(6)]
     quantize_onnx(source, target, samples, "minmax", "openvino")
     exact, rough = (
         create_engine(source.parent, "openvino", precision=precision).run(np.concatenate(samples))

@@ -8,6 +8,7 @@ import numpy as np
 import openvino
 
 from ppcls.errors import ConfigError
+from ppcls.inference.engines.fixed_batch import FixedBatch
 from ppcls.inference.engines.openvino_graph import convolve_maps, normalise_maps
 from ppcls.inference.engines.pool import Pool
 from ppcls.inference.model_dir import find_onnx
@@ -19,6 +20,9 @@ _COMPUTED_IN = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 # goes, it brings back the one before, even if that one's Core has unmapped it since: the next
 # signal, Ctrl-C say, is a segmentation fault then (2026.4).
 CORE = openvino.Core()
+# Images per run, besides one, of a file for any number of them: programs of known shapes are faster
+# than one for any number, which for some models cannot be had in int8 (2026.4: TransXNet).
+_TOGETHER = 4
 # Each stream keeps memory of its own for what layers compute (28 MiB of DSNet_tiny at 224).
 _MOST_STREAMS = 16
 
@@ -71,14 +75,13 @@ class OpenVinoEngine:
         }
         if precision == "int8":
             # With the code that it generates for attention OpenVINO 2026.4 ends the process while
-            # it compiles some int8 files. Without it DSNet_tiny takes 1-3 % longer, TransXNet_T
-            # with a free batch 10 %.
+            # it compiles some int8 files. Without it VOLO_D1 takes 12 % longer, DSNet_tiny 2-4 %.
             self._settings["SNIPPETS_MODE"] = "DISABLE"
         self._path = str(path)
         model = CORE.read_model(self._path)
         self._is_free = model.input(0).partial_shape[0].is_dynamic
         self._lock = threading.Lock()
-        # By batch size; None: any.
+        # By images per run; None: as the file says.
         size = 1 if self._is_free else None
         self._pools: dict[Optional[int], Pool] = {size: self._compile(model, size)}
 
@@ -88,6 +91,8 @@ class OpenVinoEngine:
 
     def run_all(self, images: np.ndarray) -> "list[np.ndarray]":
         """images: (B, C, H, W) float32 -> every output."""
+        if self._is_free and len(images) not in (1, _TOGETHER):
+            return FixedBatch(self, _TOGETHER).run_all(images)
         with self._requests(len(images)).lend() as request:
             # Without a copy of the images: they stay as they are until the call returns.
             outputs = request.infer([np.ascontiguousarray(images)], share_inputs=True)
@@ -95,8 +100,8 @@ class OpenVinoEngine:
             return [outputs[number].copy() for number in range(len(outputs))]
 
     def _requests(self, count: int) -> Pool:
-        """Of a program for `count` images: one that is known to take one is faster at it."""
-        size = 1 if count == 1 and self._is_free else None
+        """Of the program for `count` images."""
+        size = count if self._is_free else None
         with self._lock:
             if size not in self._pools:
                 self._pools[size] = self._compile(CORE.read_model(self._path), size)
