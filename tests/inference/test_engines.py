@@ -244,6 +244,16 @@ signal.raise_signal(signal.SIGTERM)
     assert (done.returncode, done.stdout.strip().splitlines()[-1:]) == (0, ["handled"]), done.stderr
 
 
+def test_openvino_runs_one_four_or_sixteen_images(exported):
+    module = pytest.importorskip("ppcls.inference.engines.openvino_engine")
+    engine = module.OpenVinoEngine(exported)
+    reference = create_engine(exported, "onnxruntime")
+    for count in (1, 2, 3, 4, 8, 16, 17, 21, 32):
+        batch = random_batch(count)
+        np.testing.assert_allclose(engine.run(batch), reference.run(batch), rtol=0, atol=1e-5)
+    assert sorted(engine._pools) == [1, 4, 16]
+
+
 def test_openvino_is_for_cpus(exported):
     pytest.importorskip("openvino")
     with pytest.raises(ConfigError, match="'openvino' runs on the device 'cpu'"):

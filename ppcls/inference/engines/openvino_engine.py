@@ -21,8 +21,9 @@ _COMPUTED_IN = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 # signal, Ctrl-C say, is a segmentation fault then (2026.4).
 CORE = openvino.Core()
 # Images per run, besides one, of a file for any number of them: programs of known shapes are faster
-# than one for any number, which for some models cannot be had in int8 (2026.4: TransXNet).
-_TOGETHER = 4
+# than one for any number, which for some models cannot be had in int8 (2026.4: TransXNet). Many at
+# a time serve small images, whose operators take longer to start than to run.
+_SOME, _MANY = 4, 16
 # Each stream keeps memory of its own for what layers compute (28 MiB of DSNet_tiny at 224).
 _MOST_STREAMS = 16
 
@@ -91,13 +92,22 @@ class OpenVinoEngine:
 
     def run_all(self, images: np.ndarray) -> "list[np.ndarray]":
         """images: (B, C, H, W) float32 -> every output."""
-        if self._is_free and len(images) not in (1, _TOGETHER):
-            return FixedBatch(self, _TOGETHER).run_all(images)
+        if self._is_free and len(images) not in (1, _SOME, _MANY):
+            return self._run_in_parts(images)
         with self._requests(len(images)).lend() as request:
             # Without a copy of the images: they stay as they are until the call returns.
             outputs = request.infer([np.ascontiguousarray(images)], share_inputs=True)
             # They are the request's memory, which the next call overwrites.
             return [outputs[number].copy() for number in range(len(outputs))]
+
+    def _run_in_parts(self, images: np.ndarray) -> "list[np.ndarray]":
+        if len(images) < _MANY:
+            return FixedBatch(self, _SOME if len(images) > 2 else 1).run_all(images)
+        count = len(images) // _MANY * _MANY
+        parts = [FixedBatch(self, _MANY).run_all(images[:count])]
+        if count < len(images):
+            parts.append(self.run_all(images[count:]))
+        return [np.concatenate(outputs) for outputs in zip(*parts)]
 
     def _requests(self, count: int) -> Pool:
         """Of the program for `count` images."""
