@@ -1,5 +1,6 @@
 """Any number of images through a program that takes one number only."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -33,4 +34,9 @@ class FixedBatch:
             self._engine.run_all(images[start : start + self._size])
             for start in range(0, len(images), self._size)
         ]
-        return [np.concatenate(parts)[:count] for parts in zip(*runs)]
+        return [output[:count] for output in joined(runs)]
+
+
+def joined(runs: "Iterable[list[np.ndarray]]") -> "list[np.ndarray]":
+    """Every output of several runs, as one run gives them."""
+    return [np.concatenate(parts) for parts in zip(*runs)]

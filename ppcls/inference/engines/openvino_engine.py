@@ -8,7 +8,7 @@ import numpy as np
 import openvino
 
 from ppcls.errors import ConfigError
-from ppcls.inference.engines.fixed_batch import FixedBatch
+from ppcls.inference.engines.fixed_batch import FixedBatch, joined
 from ppcls.inference.engines.openvino_graph import convolve_maps, normalise_maps
 from ppcls.inference.engines.pool import Pool
 from ppcls.inference.model_dir import find_onnx
@@ -107,7 +107,7 @@ class OpenVinoEngine:
         parts = [FixedBatch(self, _MANY).run_all(images[:count])]
         if count < len(images):
             parts.append(self.run_all(images[count:]))
-        return [np.concatenate(outputs) for outputs in zip(*parts)]
+        return joined(parts)
 
     def _requests(self, count: int) -> Pool:
         """Of the program for `count` images."""

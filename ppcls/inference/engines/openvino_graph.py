@@ -1,6 +1,6 @@
 """What is rewritten in OpenVINO programs whose shapes are all known."""
 
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -20,25 +20,22 @@ def normalise_maps(model: Any) -> int:
     Returns:
         how many there were.
     """
-    count = 0
-    for norm in model.get_ordered_ops():
-        if norm.get_type_name() != "MVN" or not norm.output(0).partial_shape.is_static:
-            continue
-        to_row = norm.input_value(0).get_node()
-        row = list(norm.output(0).shape)
-        if to_row.get_type_name() != "Reshape" or row[1:-1] != [1]:
-            continue
-        image = to_row.input_value(0)
-        is_map = image.partial_shape.is_static and len(image.shape) == 4
-        if not is_map or image.shape[0] != row[0]:
-            continue
-        how = norm.get_attributes()
-        axes = np.array([1, 2, 3])
-        on_map = ops.mvn(image, axes, how["normalize_variance"], how["eps"], how["eps_mode"])
-        back = ops.reshape(on_map, np.array(row), False)
-        norm.output(0).replace(back.output(0))
-        count += 1
-    return count
+    return _replace(model, "MVN", _norm_of_map)
+
+
+def _norm_of_map(norm: Any) -> Optional[Any]:
+    to_row = norm.input_value(0).get_node()
+    row = list(norm.output(0).shape)
+    if to_row.get_type_name() != "Reshape" or row[1:-1] != [1]:
+        return None
+    image = to_row.input_value(0)
+    is_map = image.partial_shape.is_static and len(image.shape) == 4
+    if not is_map or image.shape[0] != row[0]:
+        return None
+    how = norm.get_attributes()
+    axes = np.array([1, 2, 3])
+    on_map = ops.mvn(image, axes, how["normalize_variance"], how["eps"], how["eps_mode"])
+    return ops.reshape(on_map, np.array(row), False)
 
 
 def convolve_maps(model: Any) -> int:
@@ -51,24 +48,21 @@ def convolve_maps(model: Any) -> int:
     Returns:
         how many there were.
     """
-    count = 0
-    for product in model.get_ordered_ops():
-        if product.get_type_name() != "MatMul" or not product.output(0).partial_shape.is_static:
-            continue
-        maps_and_kernels = _of_band_product(product)
-        if maps_and_kernels is None:
-            continue
-        maps, kernels = maps_and_kernels
-        B, C, H, W = maps.shape
-        _, K = kernels.shape
-        groups = ops.reshape(maps, np.array([1, B * C, H, W]), False)
-        weight = ops.reshape(kernels, np.array([B * C, 1, 1, K, K]), False)
-        padding = [K // 2] * 2
-        y = ops.group_convolution(groups, weight, [1, 1], padding, padding, [1, 1])
-        back = ops.reshape(y, np.array([B * C, H, W]), False)
-        product.output(0).replace(back.output(0))
-        count += 1
-    return count
+    return _replace(model, "MatMul", _convolution_of_maps)
+
+
+def _convolution_of_maps(product: Any) -> Optional[Any]:
+    maps_and_kernels = _of_band_product(product)
+    if maps_and_kernels is None:
+        return None
+    maps, kernels = maps_and_kernels
+    B, C, H, W = maps.shape
+    _, K = kernels.shape
+    groups = ops.reshape(maps, np.array([1, B * C, H, W]), False)
+    weight = ops.reshape(kernels, np.array([B * C, 1, 1, K, K]), False)
+    padding = [K // 2] * 2
+    y = ops.group_convolution(groups, weight, [1, 1], padding, padding, [1, 1])
+    return ops.reshape(y, np.array([B * C, H, W]), False)
 
 
 def _of_band_product(product: Any) -> "Optional[tuple[Any, Any]]":
@@ -89,6 +83,19 @@ def _of_band_product(product: Any) -> "Optional[tuple[Any, Any]]":
         return None
     volume = _follow(rows[0].input_value(0), "Squeeze", "Pad", "Unsqueeze")
     return volume and (volume.input_value(0), bands.input_value(0))
+
+
+def _replace(model: Any, kind: str, rewritten: "Callable[[Any], Optional[Any]]") -> int:
+    """How many nodes of a kind and of known shapes were replaced by what `rewritten` gave."""
+    count = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != kind or not node.output(0).partial_shape.is_static:
+            continue
+        new = rewritten(node)
+        if new is not None:
+            node.output(0).replace(new.output(0))
+            count += 1
+    return count
 
 
 def _follow(value: Any, *kinds: str) -> Optional[Any]:

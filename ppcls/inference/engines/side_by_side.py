@@ -6,6 +6,8 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ppcls.inference.engines.fixed_batch import joined
+
 
 class SideBySide:
     """Runs each image of a batch singly, `threads` of them at a time.
@@ -31,5 +33,4 @@ class SideBySide:
     def run_all(self, images: np.ndarray) -> "list[np.ndarray]":
         """images: (B, C, H, W) float32 -> every output."""
         singly = [images[number : number + 1] for number in range(len(images))]
-        runs = self._pool.map(self._engine.run_all, singly)
-        return [np.concatenate(parts) for parts in zip(*runs)]
+        return joined(self._pool.map(self._engine.run_all, singly))
